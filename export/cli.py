@@ -1,0 +1,131 @@
+"""``python -m export``: convert, verify, info, run."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from export.runtime import ModelError, load
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, or 2 for bad input."""
+    options = parser().parse_args(arguments)
+    try:
+        options.command(options)
+        return 0
+    except ValueError as error:
+        # ModelError here, UsageError from hw2_keras: both say in one line what to do. Any other
+        # ValueError is a mistake of ours and keeps its traceback.
+        if type(error).__name__ not in ("ModelError", "UsageError", "UnknownExperiment"):
+            raise
+        print(f"hw2-export: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, built without importing Keras."""
+    top = Parser(prog="hw2-export", description="Trained run -> .onnx -> any application.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, name: str, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command(convert, "convert", "convert a run into one verified .onnx file")
+    sub.add_argument("run", type=Path, metavar="RUN", help="a folder made by 'hw2 train'")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    sub = command(verify, "verify", "compare a file with the Keras run that it was made from")
+    sub.add_argument("file", type=Path, metavar="FILE.onnx")
+    sub.add_argument("--run", type=Path, required=True, help="a folder made by 'hw2 train'")
+    sub = command(info, "info", "print what a file holds")
+    sub.add_argument("file", type=Path, metavar="FILE.onnx")
+    sub = command(run, "run", "answer with a file; needs neither Keras nor TensorFlow")
+    sub.add_argument("file", type=Path, metavar="FILE.onnx")
+    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="images (PNG, JPEG)")
+    return top
+
+
+def convert(options: argparse.Namespace) -> None:
+    from hw2_keras.cli import quiet_start
+    from hw2_keras.runs import open_run
+
+    found = open_run(options.run)
+    with quiet_start():
+        from export.convert import to_onnx
+    print(to_onnx(found, options.output))
+    print(f"written to {options.output}")
+
+
+def verify(options: argparse.Namespace) -> None:
+    from hw2_keras.cli import quiet_start
+    from hw2_keras.runs import open_run
+
+    load(options.file)  # a bad file is named before the slow part
+    found = open_run(options.run)
+    with quiet_start():
+        from export.verify import verify_run
+    parity = verify_run(options.file, found)
+    print(parity)
+    if not parity.passed:
+        raise ModelError(f"{options.file} failed: convert the run again")
+    print(f"report saved as {parity.save(options.file)}")
+
+
+def info(options: argparse.Namespace) -> None:
+    model = load(options.file)
+    print(f"{options.file}  {options.file.stat().st_size / 1e6:.2f} MB")
+    for name, kind, shape in model.signature():
+        print(f"  {name:<22} {kind:<18} {shape}")
+    for key, value in model.info.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"  {key + ':':<14} {text}")
+
+
+def run(options: argparse.Namespace) -> None:
+    model = load(options.file)
+    images = np.stack([read_image(path, model.image_shape) for path in options.inputs])
+    probabilities = model.probabilities(images)
+    for path, row in zip(options.inputs, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:3]
+        answers = "  ".join(f"{model.labels[i]} {row[i]:.3f}" for i in best)
+        print(f"{path}: {answers}")
+
+
+def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads a picture as the uint8 (H, W, C) that a classifier takes; says so when it resizes.
+
+    Raises:
+        ModelError: no such file, not a picture, or Pillow is not installed.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ModelError("reading pictures needs Pillow: pip install pillow") from error
+    height, width, channels = shape
+    try:
+        with Image.open(path) as picture:
+            image = picture.convert("L" if channels == 1 else "RGB")
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist: expected a PNG or JPEG file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ModelError(f"{path} is not a readable picture: expected PNG or JPEG") from error
+    if image.size != (width, height):
+        print(
+            f"note: {path} is {image.width}x{image.height}, resized to {width}x{height}",
+            file=sys.stderr,
+        )
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8).reshape(shape)

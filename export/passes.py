@@ -1,0 +1,95 @@
+"""Graph passes that leave a converted graph in the form that the file contract asks for."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, version_converter
+
+OPSET = 20
+ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
+
+
+def to_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Raises the default operator set to 20 (tf2onnx stops at 18) and adds ``ai.onnx.ml``."""
+    model = version_converter.convert_version(model, OPSET)
+    del model.opset_import[:]
+    model.opset_import.extend(
+        [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+    )
+    model.ir_version = 10  # read by onnxruntime 1.18 and everything later
+    return model
+
+
+def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
+    """Renames nodes and tensors in place after the Keras layer that they come from.
+
+    ``StatefulPartitionedCall/fashion_cnn_1/conv1_1/convolution:0`` becomes
+    ``conv1/convolution``. Inputs and outputs of the graph keep their names.
+    """
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    new: dict[str, str] = {}
+    taken = set(kept)
+    for name in _names(graph):
+        if name in kept or name in new or not name:
+            continue
+        readable = _readable(name, model_name)
+        unique, count = readable, 2
+        while unique in taken:
+            unique, count = f"{readable}_{count}", count + 1
+        taken.add(unique)
+        new[name] = unique
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for initializer in graph.initializer:
+        initializer.name = new.get(initializer.name, initializer.name)
+    del graph.value_info[:]  # shapes are inferred again, under the new names
+    for node in graph.node:
+        node.name = f"{node.output[0] or node.op_type}/{node.op_type}"
+
+
+def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:
+    """Names the initializers in place after the Keras variables that they hold.
+
+    tf2onnx names them after the operation that read the variable. A convolution's kernel is
+    found in ONNX's order of axes too.
+
+    Args:
+        variables: Keras variables, whose ``path`` is e.g. ``conv1/kernel``.
+    """
+    values = {variable.path: variable.numpy() for variable in variables}
+    new: dict[str, str] = {}
+    for initializer in graph.initializer:
+        held = numpy_helper.to_array(initializer)
+        for path, value in values.items():
+            same = [value] if value.ndim != 4 else [value, value.transpose(3, 2, 0, 1)]
+            if value.size > 1 and any(np.array_equal(held, candidate) for candidate in same):
+                new[initializer.name] = path
+                del values[path]
+                break
+    for initializer in graph.initializer:
+        initializer.name = new.get(initializer.name, initializer.name)
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield from node.output
+    for initializer in graph.initializer:
+        yield initializer.name
+
+
+def _readable(name: str, model_name: str) -> str:
+    name = re.sub(r":\d+$", "", name)
+    name = re.sub(r"^.*StatefulPartitionedCall(_\d+)?/", "", name)
+    name = re.sub(rf"^(.*/)?{re.escape(model_name)}(_\d+)?/", "", name)
+    parts = []
+    for part in re.sub(r"__\d+$", "", name).split("/"):
+        # Keras appends _1 when a layer is called; the layer's own number (conv1) has no underline
+        part = re.sub(r"_\d+$", "", part)
+        if part and (not parts or parts[-1] != part):
+            parts.append(part)
+    return "/".join(parts) or "tensor"

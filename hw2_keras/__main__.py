@@ -1,0 +1,7 @@
+"""``python -m hw2_keras``."""
+
+import sys
+
+from hw2_keras.cli import main
+
+sys.exit(main())

@@ -1,0 +1,197 @@
+"""Callbacks for ``model.fit``: the order of the data, the curves, checkpoints and progress."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hw2_keras.errors import UsageError
+from hw2_keras.runs import first_line, write_atomically, write_history
+
+
+class EpochNumber(keras.callbacks.Callback):
+    """Tells the data pipeline which epoch it is, so that each epoch has a shuffle of its own.
+
+    The shuffle is a function of (seed, epoch) alone; a resumed run therefore sees the same
+    batches as an uninterrupted one.
+
+    Args:
+        variable: int64 scalar that the pipeline reads when an epoch begins.
+    """
+
+    def __init__(self, variable: tf.Variable) -> None:
+        super().__init__()
+        self.variable = variable
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.variable.assign(epoch)
+
+
+class RunningLoss(keras.callbacks.Callback):
+    """Adds the course's training loss, ``running_loss``, to the logs of each epoch.
+
+    The homework plots the mean over all batches *since epoch 1*, so early bad batches weigh on
+    the curve until the end. Keras's ``loss`` is the mean of one epoch. Both weigh a batch by its
+    number of examples; as every epoch has the same examples, the running loss after epoch n is
+    the mean of the first n epoch losses.
+
+    Args:
+        losses: epoch losses of the epochs already done, for a resumed run.
+    """
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__()
+        self.losses = list(losses)
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self.losses.append(logs["loss"])
+        logs["running_loss"] = float(np.mean(self.losses))
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves after each epoch everything that a killed run needs to go on as if nothing happened.
+
+    One file holds weights, optimizer state, dropout seeds, the history so far and, when the best
+    epoch is to be tested, that epoch's weights: the parts can never disagree. ``history.csv``
+    is rewritten beside it.
+
+    Args:
+        folder: the run's folder.
+        identity: protocol and data of the run; a checkpoint of another run is refused.
+        monitor: metric whose best epoch is kept, or None to keep the last epoch's model.
+        higher_is_better: direction of ``monitor``.
+    """
+
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], monitor: str | None, higher_is_better: bool
+    ) -> None:
+        super().__init__()
+        self.file = folder / "checkpoint.npz"
+        self.history_file = folder / "history.csv"
+        self.identity = identity
+        self.monitor = monitor
+        self.sign = 1.0 if higher_is_better else -1.0
+        self.rows: list[dict[str, float]] = []
+        self.best: list[np.ndarray] = []
+        self.seconds = 0.0
+
+    def restore(self, model: keras.Model) -> None:
+        """Loads the last checkpoint, if there is one, into ``model`` and this callback.
+
+        Raises:
+            UsageError: the checkpoint is damaged or belongs to another run.
+        """
+        if not self.file.exists():
+            return
+        try:
+            with np.load(self.file) as saved:
+                state = json.loads(str(saved["state"]))
+                current = [saved[f"current{i}"] for i in range(state["variables"])]
+                self.best = [saved[f"best{i}"] for i in range(state["best"])]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise UsageError(
+                f"{self.file} is damaged ({first_line(error)}): delete it to train from the start"
+            ) from error
+        if state["identity"] != self.identity:
+            changed = [k for k, v in self.identity.items() if state["identity"].get(k) != v]
+            raise UsageError(
+                f"{self.file} belongs to another run (different {', '.join(changed)}): "
+                "choose another --out or delete the folder"
+            )
+        for variable, value in zip(self._variables(model), current, strict=True):
+            variable.assign(value)
+        self.rows, self.seconds = state["rows"], state["seconds"]
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._started = time.perf_counter() - self.seconds
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        self.rows.append(row)
+        self.seconds = time.perf_counter() - self._started
+        if self.monitor and self.best_epoch() == epoch + 1:
+            self.best = [v.numpy() for v in self.model.variables]
+        current = [v.numpy() for v in self._variables(self.model)]
+        state = {
+            "identity": self.identity,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "variables": len(current),
+            "best": len(self.best),
+        }
+        arrays = {f"current{i}": value for i, value in enumerate(current)}
+        arrays |= {f"best{i}": value for i, value in enumerate(self.best)}
+        write_atomically(
+            self.file, lambda file: np.savez(file, state=np.array(json.dumps(state)), **arrays)
+        )
+        write_history(self.history_file, self.rows)
+        if not np.isfinite(row["loss"]):
+            self.model.stop_training = True  # weights that are NaN stay NaN
+
+    def best_epoch(self) -> int:
+        """The epoch, counted from 1, whose model is tested; the earliest of equal ones."""
+        if self.monitor is None:
+            return len(self.rows)
+        values = [self.sign * row[self.monitor] for row in self.rows]
+        return int(np.nanargmax(values)) + 1 if not np.all(np.isnan(values)) else 1
+
+    def select(self, model: keras.Model) -> None:
+        """Leaves in ``model`` the weights that the protocol tests."""
+        if self.monitor:
+            for variable, value in zip(model.variables, self.best, strict=True):
+                variable.assign(value)
+
+    @staticmethod
+    def _variables(model: keras.Model) -> list:
+        # model.variables holds the dropout seeds too; the optimizer's are its moments and step.
+        return [*model.variables, *model.optimizer.variables]
+
+
+class Progress(keras.callbacks.Callback):
+    """Prints the epoch, its figures and the time left; plain lines when not on a terminal.
+
+    Args:
+        label: what is trained, e.g. "fashion_cnn rate 0.01".
+        epochs: total number of epochs.
+        steps: batches per epoch.
+    """
+
+    def __init__(self, label: str, epochs: int, steps: int) -> None:
+        super().__init__()
+        self.label, self.epochs, self.steps = label, epochs, steps
+        self.live = sys.stderr.isatty()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.started, self.done = time.perf_counter(), 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch, self.shown = epoch, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now = time.perf_counter()
+        if self.live and now - self.shown > 0.5:
+            self.shown = now
+            share = (batch + 1) / self.steps
+            text = f"\r{self.label}  epoch {self.epoch + 1}/{self.epochs}  {share:4.0%}"
+            text += f"  loss {logs['loss']:.4f}" if logs else ""
+            print(text + self._left(self.done + share), end="\033[K", file=sys.stderr, flush=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self.done += 1
+        shown = ("loss", "val_loss", "val_accuracy", "val_error_rate", "val_cer", "val_bleu4")
+        figures = "  ".join(f"{name} {logs[name]:.4f}" for name in shown if name in logs)
+        start = "\r" if self.live else ""
+        text = f"{start}{self.label}  epoch {epoch + 1}/{self.epochs}  {figures}"
+        end = "\033[K\n" if self.live else "\n"
+        print(text + self._left(self.done), end=end, file=sys.stderr, flush=True)
+
+    def _left(self, done: float) -> str:
+        left = (time.perf_counter() - self.started) / done * (self.epochs - self.epoch)
+        left -= (time.perf_counter() - self.started) / done * (done - int(done) or 1)
+        minutes, seconds = divmod(int(max(left, 0) + 0.5), 60)
+        return f"  {minutes}:{seconds:02d} left"

@@ -1,0 +1,190 @@
+"""``python -m hw2_keras``: list, summary, data, train, sweep, evaluate, plot, demo."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hw2_keras._version import __version__
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import experiments
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 2 for bad input, 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            options.command(options)
+        return 0
+    except UsageError as error:
+        print(f"hw2: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nhw2: interrupted; the same command goes on after the last epoch", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, built without importing Keras."""
+    top = Parser(prog="hw2", description="Homework experiments in Keras, beside their reports.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, name: str, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=function)
+        return sub
+
+    command(list_experiments, "list", "list the experiments")
+    sub = command(summary, "summary", "print a model's summary")
+    sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
+    sub.add_argument("--derive", action="store_true", help="show the arithmetic of each layer")
+    command(show_data, "data", "list the data sets: found where, or how to get them")
+    for function, name, help in (
+        (train, "train", "train one run of an experiment"),
+        (sweep, "sweep", "train an experiment at each of its learning rates"),
+    ):
+        sub = command(function, name, help)
+        sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
+        if name == "train":
+            sub.add_argument("--learning-rate", type=float, help="default: the reports' best")
+        sub.add_argument("--epochs", type=int, help="default: as in the homework")
+        sub.add_argument("--seed", type=int, default=42, help="default: %(default)s")
+        sub.add_argument(
+            "--source", choices=("synthetic", "real"), default="synthetic", help="data to train on"
+        )
+        sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
+    sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    sub = command(plot, "plot", "draw the pictures of runs again")
+    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
+    sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
+    sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
+    return top
+
+
+def list_experiments(options: argparse.Namespace) -> None:
+    from hw2_keras.report import format_table
+
+    rows = [["name", "edition", "question", "parameters", "data", "what"]]
+    for record in experiments.values():
+        parameters = f"{record.parameters:,}" if record.parameters else "see summary"
+        place = (record.edition, record.question)
+        rows.append([record.name, *place, parameters, record.data or "-", record.title])
+    print(format_table(rows))
+
+
+def summary(options: argparse.Namespace) -> None:
+    experiments[options.name]  # before Keras is imported
+    with quiet_start():
+        from hw2_keras.models import build
+    model = build(options.name)
+    model.summary()
+    if options.derive:
+        from hw2_keras.theory.parameters import derive, format_derivation
+
+        print(format_derivation(derive(model)))
+
+
+def show_data(options: argparse.Namespace) -> None:
+    from hw2_keras.data import describe
+
+    folder = os.environ.get("HW2_DATA_DIR")
+    print(f"HW2_DATA_DIR: {folder or 'not set'}")
+    for row in describe():
+        if row.problem:
+            print(f"{row.name:10} damaged: {row.problem}")
+        elif row.path is None:
+            print(f"{row.name:10} not found: {row.how_to_get}")
+        else:
+            sizes = " / ".join(f"{size:,}" for size in row.sizes or ())
+            print(f"{row.name:10} {sizes} (train / val / test) in {row.path}")
+
+
+def train(options: argparse.Namespace) -> None:
+    experiments[options.name]
+    with quiet_start():
+        from hw2_keras import illustrate, report, training
+    run = training.train(
+        options.name,
+        options.learning_rate,
+        options.epochs,
+        options.seed,
+        options.source,
+        options.out,
+    )
+    print(report.heading(run))
+    print(report.run_table(run))
+    print_files(run.path, illustrate.illustrate(run))
+
+
+def sweep(options: argparse.Namespace) -> None:
+    experiments[options.name]
+    with quiet_start():
+        from hw2_keras import illustrate, report, training
+    found = training.sweep(options.name, options.epochs, options.seed, options.source, options.out)
+    print(report.heading(found[0]))
+    print(report.sweep_table(found))
+    epochs = found[0].record["protocol"]["epochs"]
+    name = f"{options.name}-{options.source}-epochs{epochs}-seed{options.seed}-sweep"
+    print_files(options.out / name, illustrate.illustrate_sweep(found, options.out / name))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from hw2_keras.runs import open_run
+
+    run = open_run(options.run)
+    with quiet_start():
+        from hw2_keras import report, training
+    measured = training.evaluate(run)
+    print(report.heading(run))
+    print(report.run_table(measured))
+
+
+def plot(options: argparse.Namespace) -> None:
+    from hw2_keras.runs import open_run
+
+    found = [open_run(path) for path in options.runs]
+    with quiet_start():
+        from hw2_keras import illustrate
+    for run in found:
+        print_files(run.path, illustrate.illustrate(run))
+
+
+def demo(options: argparse.Namespace) -> None:
+    with quiet_start():
+        from hw2_keras import demo
+    page = demo.make(options.out)
+    print(f"open {page}")
+
+
+def print_files(folder: Path, pictures: Sequence[Path]) -> None:
+    print(f"written to {folder}")
+    for picture in pictures:
+        print(f"  {picture}")
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Hides what TensorFlow's C++ side prints while it is imported, which no log level stops."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+    yield

@@ -1,0 +1,146 @@
+"""How near generated texts come to the true ones: BLEU, error rates, CER, WER.
+
+Every function takes whole sets of strings and returns a fraction (a CER of 0.24 is 24 %). Lengths
+and edits count Unicode code points. An empty prediction is an ordinary, bad answer: BLEU 0, every
+character of the truth missing. An empty truth counts as one character long, so that a wrong
+answer to it costs one per character and the right answer, an empty one, costs nothing.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from rapidfuzz.distance import Levenshtein
+
+from hw2_keras.errors import UsageError
+
+ORDERS = (1, 2, 3, 4)
+
+
+def sentence_bleu(prediction: str, references: Sequence[str]) -> float:
+    """Return the BLEU-4 of one sentence: uniform weights, no smoothing.
+
+    The geometric mean of the modified n-gram precisions, n = 1 to 4, times the brevity penalty
+    exp(min(0, 1 - r/c)), with c the length of the prediction in words and r the reference length
+    nearest to it (the shorter of two equally near). Zero when any precision is zero, so always
+    for fewer than four words and for an empty prediction.
+
+    Source: Papineni et al., 2002, on one sentence, as in edition 2021-22, Q3.
+
+    Raises:
+        UsageError: no references.
+    """
+    return corpus_bleu([prediction], [references])
+
+
+def mean_bleu4(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the sentence BLEU-4 averaged over the set, as the course reports it.
+
+    Args:
+        predictions: N sentences, words separated by spaces.
+        references: N groups of true sentences.
+
+    Raises:
+        UsageError: no sentences, unequal numbers, or a sentence without references.
+    """
+    _check(predictions, references)
+    return sum(map(sentence_bleu, predictions, references)) / len(predictions)
+
+
+def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the BLEU-4 of the whole set: n-gram counts and lengths are summed before dividing.
+
+    Source: Papineni et al., 2002. Arguments and errors as for `mean_bleu4`.
+    """
+    _check(predictions, references)
+    matches, totals = Counter(), Counter()
+    length = reference_length = 0
+    for prediction, group in zip(predictions, references, strict=True):
+        if not group:
+            raise UsageError(f"no reference for {prediction!r}: expected at least one")
+        words, truths = prediction.split(), [reference.split() for reference in group]
+        length += len(words)
+        reference_length += min(map(len, truths), key=lambda n: (abs(n - len(words)), n))
+        for n in ORDERS:
+            counts = _ngrams(words, n)
+            allowed = Counter()
+            for truth in truths:
+                allowed |= _ngrams(truth, n)
+            matches[n] += (counts & allowed).total()
+            totals[n] += counts.total()
+    if not all(matches[n] for n in ORDERS):
+        return 0.0
+    log_precision = sum(math.log(matches[n] / totals[n]) for n in ORDERS) / len(ORDERS)
+    return math.exp(min(0.0, 1 - reference_length / length) + log_precision)
+
+
+def error_rate(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Return Levenshtein(prediction, truth) / length(truth), averaged over sentences.
+
+    Source: edition 2022-23, Q3.
+
+    Raises:
+        UsageError: no sentences, or unequal numbers of predictions and references.
+    """
+    _check(predictions, references)
+    pairs = zip(predictions, references, strict=True)
+    return sum(Levenshtein.distance(p, t) / max(1, len(t)) for p, t in pairs) / len(predictions)
+
+
+def cer(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Return the character error rate of the set: the sum of all edits / of all true lengths.
+
+    Source: edition 2024-25, Q3.
+
+    Raises:
+        UsageError: no words, or unequal numbers of predictions and references.
+    """
+    _check(predictions, references)
+    edits = sum(map(Levenshtein.distance, predictions, references))
+    return edits / sum(max(1, len(truth)) for truth in references)
+
+
+def wer(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Return the share of words that are not exactly right.
+
+    Source: edition 2024-25, Q3.
+
+    Raises:
+        UsageError: no words, or unequal numbers of predictions and references.
+    """
+    return wer_at_k([predictions], references)
+
+
+def wer_at_k(passes: Sequence[Sequence[str]], references: Sequence[str]) -> float:
+    """Return the share of words that none of the k passes gets exactly right.
+
+    Args:
+        passes: k sets of N predictions each.
+        references: N true words.
+
+    Source: edition 2024-25, Q3 (WER@3).
+
+    Raises:
+        UsageError: no passes, no words, or a pass of another length than the references.
+    """
+    if not passes:
+        raise UsageError("no passes: expected at least one set of predictions")
+    for predictions in passes:
+        _check(predictions, references)
+    attempts = zip(*passes, strict=True)
+    wrong = sum(truth not in words for words, truth in zip(attempts, references, strict=True))
+    return wrong / len(references)
+
+
+def _ngrams(words: list[str], n: int) -> Counter:
+    return Counter(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+def _check(predictions: Sequence, references: Sequence) -> None:
+    if isinstance(predictions, str) or isinstance(references, str):
+        raise UsageError("a single string: expected a list of predictions and one of references")
+    if not predictions or len(predictions) != len(references):
+        raise UsageError(
+            f"{len(predictions)} predictions and {len(references)} references: "
+            "expected equally many, at least one"
+        )

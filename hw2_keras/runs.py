@@ -1,0 +1,187 @@
+"""What a finished run is on disk, and how to open it again.
+
+A run is one folder::
+
+    run.json            experiment, protocol, data, versions, timings, final metrics
+    history.csv         one row per epoch
+    model.weights.h5    the tested model
+    checkpoint.npz      only while the run is unfinished: everything needed to resume
+    vocabulary.*.json   for text models
+    plots/, tensorboard/
+
+Every file is written beside its final name and renamed, so a reader never sees half of one.
+"""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import Experiment, experiments
+
+RECORD = "run.json"
+HISTORY = "history.csv"
+WEIGHTS = "model.weights.h5"
+CHECKPOINT = "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training run.
+
+    Attributes:
+        path: the run's folder.
+        record: the content of ``run.json``.
+        best: True when a sweep chose this run by its final validation metric.
+    """
+
+    path: Path
+    record: dict[str, Any] = field(repr=False)
+    best: bool = False
+
+    @property
+    def experiment(self) -> Experiment:
+        """The record in the registry that this run reproduces."""
+        return experiments[self.record["experiment"]]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate it was trained with."""
+        return self.record["protocol"]["learning_rate"]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Final figures, e.g. ``{"val_accuracy": ..., "test_accuracy": ...}``."""
+        return self.record["metrics"]
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The rows of ``history.csv`` as columns; ``history["epoch"]`` counts from 1."""
+        return read_history(self.path / HISTORY)
+
+    def data(self):
+        """The data set of this run, loaded again and checked against its fingerprint.
+
+        Raises:
+            UsageError: the data is missing or is not what the run was trained on.
+        """
+        from hw2_keras.data import load_data
+
+        data = load_data(self.experiment.data, source=self.record["source"])
+        if data.fingerprint != self.record["fingerprint"]:
+            raise UsageError(
+                f"{self.path} was trained on other {data.name} data (fingerprint "
+                f"{self.record['fingerprint'][:12]}, found {data.fingerprint[:12]}): "
+                "put the original files back or train again"
+            )
+        return data
+
+    def model(self):
+        """The trained model as a functional ``keras.Model`` with its weights.
+
+        Raises:
+            UsageError: the weights are missing or belong to another network.
+        """
+        from hw2_keras.models import build
+
+        model = build(self.experiment.name, **self.record["sizes"])
+        weights = self.path / WEIGHTS
+        try:
+            model.load_weights(weights)
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"{weights} does not hold the weights of {self.experiment.name} "
+                f"({first_line(error)}): train again into another folder"
+            ) from error
+        return model
+
+
+def open_run(path: str | os.PathLike) -> Run:
+    """Opens a finished run from its folder.
+
+    Args:
+        path: the folder that ``train`` wrote.
+
+    Raises:
+        UsageError: no such folder, no readable ``run.json``, or an unfinished run.
+    """
+    path = Path(path)
+    file = path / RECORD
+    if not file.is_file():
+        raise UsageError(f"{path} is not a run: expected a folder with {RECORD}, made by 'train'")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        experiment, finished = record["experiment"], record["finished"]
+        best = record["best_of_sweep"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} is damaged ({first_line(error)}): restore it or train again"
+        ) from error
+    experiments[experiment]  # an unknown name has its own message
+    if not finished:
+        raise UsageError(
+            f"{path} is an unfinished run of {experiment}: repeat its 'train' command to resume it"
+        )
+    return Run(path, record, best)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a file under a temporary name and renames it, so that no half of it is ever seen.
+
+    Args:
+        path: the final name; its folder must exist.
+        write: gets the open binary file.
+
+    Raises:
+        UsageError: the disk is full or the folder is not writable; the old file is untouched.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+            temporary = Path(file.name)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path} ({error.strerror or error}): free some space or choose another "
+            "folder, then repeat the command; finished epochs are kept"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes ``content`` as indented JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Writes one CSV row per epoch, floats in full precision, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Reads a ``history.csv`` into columns."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, for messages that must stay on one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,228 @@
+"""Train one run of an experiment, or sweep its learning rates, through ``model.fit``."""
+
+import datetime
+import math
+import platform
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hw2_keras import classification, runs
+from hw2_keras.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
+from hw2_keras.data import load_data
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.models import build
+from hw2_keras.runs import Run, open_run
+
+TASKS: dict[str, ModuleType] = {"classification": classification}
+
+OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+
+
+def train(
+    name: str,
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    seed: int = 42,
+    source: str = "synthetic",
+    out: str | Path = "runs",
+) -> Run:
+    """Trains one run as the homework prescribes, or resumes it where it was interrupted.
+
+    Args:
+        name: an experiment that is trained (any but those of Q1).
+        learning_rate: default: the rate that the reports found best.
+        epochs: default: those of the homework.
+        seed: decides initial weights, order of the data and dropout; the same seed on the same
+            machine gives the same run.
+        source: "synthetic" or "real" data, see ``load_data``.
+        out: folder in which the run's folder is made, e.g.
+            ``runs/fashion_cnn-real-rate0.01-epochs15-seed42``.
+
+    Returns:
+        The finished run. One that is finished already is opened, not repeated.
+
+    Raises:
+        UsageError: bad arguments, missing data, or a folder that cannot be written.
+    """
+    experiment = trainable(name)
+    learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
+    epochs = experiment.epochs if epochs is None else epochs
+    if epochs < 1:
+        raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+    data = load_data(experiment.data, source=source)
+    rate = f"{learning_rate:g}"
+    folder = Path(out) / f"{name}-{source}-rate{rate}-epochs{epochs}-seed{seed}"
+    protocol = {
+        "optimizer": experiment.optimizer,
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "batch_size": experiment.batch_size,
+        "dropout": experiment.dropout,
+        "selection": experiment.selection,
+        "seed": seed,
+    }
+    identity = {
+        "experiment": name,
+        "protocol": protocol,
+        "source": source,
+        "fingerprint": data.fingerprint,
+    }
+    if (folder / runs.RECORD).exists():
+        return _open_finished(folder, identity)
+    _make_folder(folder)
+    record = _fit(experiment, data, identity, folder)
+    runs.write_json(folder / runs.RECORD, record)
+    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    return open_run(folder)
+
+
+def sweep(
+    name: str,
+    epochs: int | None = None,
+    seed: int = 42,
+    source: str = "synthetic",
+    out: str | Path = "runs",
+) -> list[Run]:
+    """Trains an experiment at each of its learning rates and marks the best run.
+
+    The best run has the best final validation metric; a run that diverged is never best.
+    Arguments and errors are those of ``train``.
+
+    Returns:
+        One run per rate, in the order of the homework; ``run.best`` is True for one of them,
+        or for none if all diverged.
+    """
+    experiment = trainable(name)
+    trained = [train(name, rate, epochs, seed, source, out) for rate in experiment.learning_rates]
+    sign = 1 if experiment.higher_is_better else -1
+    sound = [run for run in trained if not run.record["divergence"]]
+    best = max(sound, key=lambda run: sign * run.metrics[experiment.metric], default=None)
+    for run in trained:
+        record = run.record | {"best_of_sweep": run is best}
+        if record != run.record:
+            runs.write_json(run.path / runs.RECORD, record)
+    return [open_run(run.path) for run in trained]
+
+
+def trainable(name: str) -> Experiment:
+    """The experiment of this name; refuses those of Q1, which are counted, not trained."""
+    experiment = experiments[name]
+    if experiment.task == "counting":
+        names = ", ".join(n for n, e in experiments.items() if e.task != "counting")
+        raise UsageError(f"{name} is counted, not trained (try 'summary {name}'); trained: {names}")
+    return experiment
+
+
+def check_rate(learning_rate: float) -> float:
+    """Returns a usable learning rate or raises ``UsageError``."""
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
+    return float(learning_rate)
+
+
+def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dict:
+    """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
+    task, protocol = TASKS[experiment.task], identity["protocol"]
+    seed, epochs = protocol["seed"], protocol["epochs"]
+    keras.utils.set_random_seed(seed)
+    sizes = task.sizes(data)
+    model = build(experiment.name, dropout=protocol["dropout"], **sizes)
+    optimizer = OPTIMIZERS[protocol["optimizer"]](protocol["learning_rate"])
+    task.compile_model(model, optimizer)
+    optimizer.build(model.trainable_variables)
+    monitor = experiment.metric if protocol["selection"] == "best" else None
+    checkpoint = Checkpoint(folder, identity, monitor, experiment.higher_is_better)
+    checkpoint.restore(model)
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    train_batches = task.batches(data, experiment, seed, epoch)
+    label = f"{experiment.name} ({identity['source']}) rate {protocol['learning_rate']:g}"
+    rows = checkpoint.rows
+    model.fit(
+        train_batches,
+        initial_epoch=len(rows),
+        epochs=epochs if not rows or math.isfinite(rows[-1]["loss"]) else len(rows),
+        validation_data=task.validation(data, experiment),
+        shuffle=False,  # the pipeline shuffles
+        verbose=0,
+        callbacks=[
+            EpochNumber(epoch),
+            *task.callbacks(data, experiment),
+            RunningLoss([row["loss"] for row in rows]),
+            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            checkpoint,
+            Progress(label, epochs, int(train_batches.cardinality())),
+        ],
+    )
+    checkpoint.select(model)
+    tested = rows[checkpoint.best_epoch() - 1]
+    figures = {k: v for k, v in tested.items() if k != "epoch"}
+    figures |= task.evaluate(model, data, experiment)
+    runs.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
+    return identity | {
+        "edition": experiment.edition,
+        "finished": True,
+        "best_of_sweep": False,
+        "divergence": task.divergence(figures),
+        "origin": data.origin,
+        "notes": list(data.notes),
+        "sizes": sizes,
+        "tested_epoch": checkpoint.best_epoch(),
+        "metrics": figures,
+        "training_seconds": round(checkpoint.seconds, 1),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("keras", "tensorflow", "numpy")},
+    }
+
+
+def _save_weights(model: keras.Model, file) -> None:
+    # Keras insists on a file name of its own, so save there and copy into the atomic file.
+    path = Path(file.name).with_suffix(".weights.h5")
+    try:
+        model.save_weights(path)
+        with path.open("rb") as saved:
+            shutil.copyfileobj(saved, file)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _open_finished(folder: Path, identity: dict) -> Run:
+    run = open_run(folder)
+    changed = [key for key, value in identity.items() if run.record.get(key) != value]
+    if changed:
+        raise UsageError(
+            f"{folder} holds another run (different {', '.join(changed)}): choose another --out "
+            "or delete the folder"
+        )
+    print(f"{folder} is finished already; delete it to train again", file=sys.stderr)
+    return run
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder} ({error.strerror or error}): choose another --out"
+        ) from error
+
+
+def evaluate(run: Run) -> Run:
+    """Measures a finished run again on its data; the run on disk stays as it is.
+
+    Returns:
+        The run with its figures replaced by the measured ones.
+    """
+    measured = TASKS[run.experiment.task].evaluate(run.model(), run.data(), run.experiment)
+    metrics = run.metrics | measured
+    return Run(run.path, run.record | {"metrics": metrics}, run.best)
