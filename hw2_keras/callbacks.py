@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Checkpoint(keras.callbacks.Callback):
                 state = json.loads(str(saved["state"]))
                 current = [saved[f"current{i}"] for i in range(state["variables"])]
                 self.best = [saved[f"best{i}"] for i in range(state["best"])]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(
                 f"{self.file} is damaged ({first_line(error)}): delete it to train from the start"
             ) from error

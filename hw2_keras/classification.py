@@ -1,11 +1,14 @@
 """What the trainer needs for image classifiers: batches, loss and figures (Q2 of every edition)."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from hw2_keras.data.images import ImageData, ImageSplit
 from hw2_keras.experiments import Experiment
+from hw2_keras.models import BUILDERS
 
 SCALE = 256.0  # the course divides pixels by 256, not 255
 
@@ -13,9 +16,20 @@ SCALE = 256.0  # the course divides pixels by 256, not 255
 STEPS_PER_EXECUTION = 25
 
 
+def prepare(data: ImageData, cache: Path) -> ImageData:
+    """Images need no preparation: batches are cut from the arrays."""
+    return data
+
+
 def sizes(data: ImageData) -> dict[str, int]:
     """Builder arguments that depend on the data: none, images and classes are fixed."""
     return {}
+
+
+def build(experiment: Experiment, sizes: dict, seed: int) -> keras.Model:
+    """The network of an experiment, its weights drawn from ``seed``."""
+    keras.utils.set_random_seed(seed)
+    return BUILDERS[experiment.name](dropout=experiment.dropout, **sizes)
 
 
 def batches(
@@ -65,12 +79,19 @@ def compile_model(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
     )
 
 
-def callbacks(data: ImageData, experiment: Experiment) -> list[keras.callbacks.Callback]:
+def callbacks(
+    model: keras.Model, data: ImageData, experiment: Experiment
+) -> list[keras.callbacks.Callback]:
     """None: accuracy is an ordinary Keras metric."""
     return []
 
 
-def evaluate(model: keras.Model, data: ImageData, experiment: Experiment) -> dict:
+def vocabularies(data: ImageData) -> dict:
+    """None: the labels are part of the data set."""
+    return {}
+
+
+def measure(model: keras.Model, data: ImageData, experiment: Experiment) -> dict:
     """Figures of the trained model on the validation and test splits.
 
     Returns:

@@ -49,6 +49,7 @@ class Experiment:
         selection: "last" (the last epoch's model is tested) or "best" (the epoch with the best
             validation metric).
         metric: the validation metric of the curves; ``higher_is_better`` says its direction.
+        clip_value: gradients are clipped element-wise to ± this; None: not at all.
         max_length: longest generated sequence in tokens; None for classifiers.
         reported: the figures of the reports.
     """
@@ -68,6 +69,7 @@ class Experiment:
     dropout: float = 0.0
     selection: str = "last"
     metric: str = "val_accuracy"
+    clip_value: float | None = None
     max_length: int | None = None
     reported: tuple[Reported, ...] = ()
 
@@ -150,6 +152,48 @@ experiments = Registry(
             ),
         ),
         Experiment(
+            name="caption",
+            edition="2021-22",
+            question="Q3",
+            title="LSTM captions of aerial images",
+            task="captioning",
+            data="sydney",
+            optimizer="adam",
+            learning_rates=(4e-4,),
+            best_rate=4e-4,
+            epochs=6,
+            batch_size=8,
+            dropout=0.5,
+            clip_value=5.0,
+            metric="val_bleu4",
+            max_length=22,
+            reported=(
+                Reported("000", "test_bleu4", 0.50),
+                Reported("001", "test_bleu4", 0.4927),
+            ),
+        ),
+        Experiment(
+            name="caption_attention",
+            edition="2021-22",
+            question="Q3",
+            title="the same, looking at the image before every word",
+            task="captioning",
+            data="sydney",
+            optimizer="adam",
+            learning_rates=(4e-4,),
+            best_rate=4e-4,
+            epochs=6,
+            batch_size=8,
+            dropout=0.5,
+            clip_value=5.0,
+            metric="val_bleu4",
+            max_length=22,
+            reported=(
+                Reported("000", "test_bleu4", 0.51),
+                Reported("001", "test_bleu4", 0.5294),
+            ),
+        ),
+        Experiment(
             name="kmnist_cnn",
             edition="2022-23",
             question="Q2",
@@ -179,6 +223,46 @@ experiments = Registry(
                 Reported("002", "test_accuracy", 0.6791, 1e-2),
                 Reported("003", "val_accuracy", 0.1022, 1e-2),
                 Reported("003", "test_accuracy", 0.1000, 1e-2),
+            ),
+        ),
+        Experiment(
+            name="translate",
+            edition="2022-23",
+            question="Q3",
+            title="Spanish to English by characters",
+            task="transduction",
+            data="spa_eng",
+            optimizer="adam",
+            learning_rates=(0.003,),
+            best_rate=0.003,
+            epochs=50,
+            batch_size=64,
+            dropout=0.3,
+            metric="val_error_rate",
+            max_length=49,
+            reported=(
+                Reported("003", "val_error_rate", 0.4830),
+                Reported("003", "test_error_rate", 0.5026),
+            ),
+        ),
+        Experiment(
+            name="translate_attention",
+            edition="2022-23",
+            question="Q3",
+            title="the same with bilinear attention",
+            task="transduction",
+            data="spa_eng",
+            optimizer="adam",
+            learning_rates=(0.003,),
+            best_rate=0.003,
+            epochs=50,
+            batch_size=64,
+            dropout=0.3,
+            metric="val_error_rate",
+            max_length=49,
+            reported=(
+                Reported("003", "val_error_rate", 0.3648),
+                Reported("003", "test_error_rate", 0.3749),
             ),
         ),
         Experiment(
@@ -216,6 +300,51 @@ experiments = Registry(
                 Reported("004", "val_loss", 0.6795, 0.01),
                 Reported("004", "val_accuracy", 0.7543, 0.01),
                 Reported("004", "test_accuracy", 0.7523, 0.01),
+            ),
+        ),
+        Experiment(
+            name="p2g",
+            edition="2024-25",
+            question="Q3",
+            title="phonemes to English spelling",
+            task="transduction",
+            data="p2g",
+            optimizer="adam",
+            learning_rates=(0.003,),
+            best_rate=0.003,
+            epochs=20,
+            batch_size=64,
+            dropout=0.3,
+            selection="best",
+            metric="val_cer",
+            max_length=50,
+            reported=(
+                Reported("004", "test_cer", 0.2926),
+                Reported("004", "test_wer", 0.7950),
+            ),
+        ),
+        Experiment(
+            name="p2g_attention",
+            edition="2024-25",
+            question="Q3",
+            title="the same with Bahdanau attention",
+            task="transduction",
+            data="p2g",
+            optimizer="adam",
+            learning_rates=(0.003,),
+            best_rate=0.003,
+            epochs=20,
+            batch_size=64,
+            dropout=0.3,
+            selection="best",
+            metric="val_cer",
+            max_length=50,
+            reported=(
+                Reported("004", "test_cer", 0.2410),
+                Reported("004", "test_wer", 0.7840),
+                Reported("004", "test_nucleus_cer", 0.2594),
+                Reported("004", "test_nucleus_wer", 0.8170),
+                Reported("004", "test_wer_at_3", 0.7390),
             ),
         ),
     )

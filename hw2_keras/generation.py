@@ -4,7 +4,11 @@ Texts are token ids from `Vocabulary`: a source is its ids, a target is read as 
 predicted as ids + EOS; both are padded with 0 to the longest of the batch.
 """
 
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,9 +16,13 @@ import tensorflow as tf
 
 from hw2_keras import decoding, metrics
 from hw2_keras.data.captions import CaptionData
-from hw2_keras.data.pairs import PairSplit
+from hw2_keras.data.pairs import PairData, PairSplit
+from hw2_keras.data.sources import data_dir
 from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
 from hw2_keras.errors import UsageError
+from hw2_keras.experiments import Experiment
+from hw2_keras.models import build_encoder_decoder
+from hw2_keras.models.captioner import resnet_encoder, resnet_features
 from hw2_keras.models.encoder_decoder import EncoderDecoder
 
 SEARCHES = ("greedy", "beam", "nucleus")
@@ -221,3 +229,161 @@ def evaluate(
         ]
         found["wer_at_3"] = metrics.wer_at_k(passes, truth)
     return found
+
+
+class Prepared(NamedTuple):
+    """A data set with what its encoder takes, computed once.
+
+    Attributes:
+        data: the record of ``load_data``.
+        val, test: sources of the splits: token ids (N, S), features (N, P, C) or pixels.
+        train: of the training split, for captions only; text pairs are encoded by `batches`.
+    """
+
+    data: PairData | CaptionData
+    val: np.ndarray
+    test: np.ndarray
+    train: np.ndarray | None = None
+
+
+def prepare(data: PairData | CaptionData, cache: Path) -> Prepared:
+    """Encode the sources of a data set.
+
+    Args:
+        data: the record of ``load_data``.
+        cache: folder for image features; real images pass once through the frozen ResNet.
+    """
+    if isinstance(data, PairData):
+        encode = data.source_vocabulary.encode_batch
+        return Prepared(data, encode(data.val.source), encode(data.test.source))
+    if data.source == "synthetic":
+        return Prepared(data, data.val.image, data.test.image, data.train.image)
+    encoder = resnet_encoder(image_encoder_preset(), data.train.image.shape[1])
+    splits = (data.val, data.test, data.train)
+    return Prepared(data, *(resnet_features(split.image, encoder, cache) for split in splits))
+
+
+def image_encoder_preset() -> str | Path:
+    """The image encoder: ``HW2_ENCODER``, else a preset folder under HW2_DATA_DIR, else by name."""
+    if named := os.environ.get("HW2_ENCODER"):
+        return named
+    folder = data_dir()
+    found = sorted(folder.glob("resnet_18_imagenet*/config.json")) if folder else []
+    return found[0].parent if found else "resnet_18_imagenet"
+
+
+def sizes(prepared: Prepared) -> dict:
+    """Builder arguments that depend on the data."""
+    data = prepared.data
+    if isinstance(data, PairData):
+        return {
+            "source_size": len(data.source_vocabulary),
+            "target_size": len(data.target_vocabulary),
+        }
+    features = None if data.source == "synthetic" else list(prepared.train.shape[1:])
+    return {"vocabulary_size": len(data.vocabulary), "features": features}
+
+
+def build(experiment: Experiment, sizes: dict, seed: int) -> EncoderDecoder:
+    """The three models of an experiment; ``.training`` is the one to fit."""
+    return build_encoder_decoder(experiment.name, dropout=experiment.dropout, seed=seed, **sizes)
+
+
+def batches(
+    prepared: Prepared, experiment: Experiment, seed: int, epoch: tf.Variable
+) -> tf.data.Dataset:
+    """Shuffled training batches, see `pair_batches` and `caption_batches`."""
+    data, size = prepared.data, experiment.batch_size
+    if isinstance(data, CaptionData):
+        return caption_batches(prepared.train, data, size, seed, epoch)
+    vocabularies = (data.source_vocabulary, data.target_vocabulary)
+    return pair_batches(data.train, vocabularies, size, seed, epoch)
+
+
+def validation(prepared: Prepared, experiment: Experiment) -> None:
+    """None: the validation metric is that of decoded texts, see `SequenceMetrics`."""
+
+
+def compile_model(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Teacher forcing with `sequence_loss`."""
+    model.compile(
+        optimizer=optimizer,
+        loss=sequence_loss(),
+        steps_per_execution=8,
+        jit_compile=False,
+    )
+
+
+class SequenceMetrics(keras.callbacks.Callback):
+    """Decodes the validation split greedily after each epoch and logs its metric.
+
+    Args:
+        models, prepared, experiment: as in `evaluate_split`.
+    """
+
+    def __init__(self, models: EncoderDecoder, prepared: Prepared, experiment: Experiment) -> None:
+        super().__init__()
+        self.arguments = models, prepared, experiment
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        found = evaluate_split(*self.arguments, "val")
+        logs.update({f"val_{name}": value for name, value in found.items()})
+
+
+def callbacks(
+    models: EncoderDecoder, prepared: Prepared, experiment: Experiment
+) -> list[keras.callbacks.Callback]:
+    """What `model.fit` needs beyond the common callbacks."""
+    return [SequenceMetrics(models, prepared, experiment)]
+
+
+def evaluate_split(
+    models: EncoderDecoder, prepared: Prepared, experiment: Experiment, split: str, **search
+) -> dict[str, float]:
+    """`evaluate` on "val" or "test" of a prepared data set; ``search`` as for `decode_split`."""
+    data = prepared.data
+    texts = getattr(data, split)
+    truth = texts.target if isinstance(data, PairData) else texts.captions
+    return evaluate(
+        models,
+        getattr(prepared, split),
+        truth,
+        data.name,
+        output_vocabulary(data),
+        experiment.max_length,
+        **search,
+    )
+
+
+def vocabularies(data: PairData | CaptionData) -> dict[str, Vocabulary]:
+    """The vocabularies that a run keeps, by name."""
+    if isinstance(data, CaptionData):
+        return {"target": data.vocabulary}
+    return {"source": data.source_vocabulary, "target": data.target_vocabulary}
+
+
+def output_vocabulary(data: PairData | CaptionData) -> Vocabulary:
+    """The vocabulary of what is generated."""
+    return data.target_vocabulary if isinstance(data, PairData) else data.vocabulary
+
+
+def measure(models: EncoderDecoder, prepared: Prepared, experiment: Experiment) -> dict:
+    """Figures of the trained models on both splits, greedy; for p2g also nucleus sampling (0.8)."""
+    found = {
+        f"{split}_{name}": value
+        for split in ("val", "test")
+        for name, value in evaluate_split(models, prepared, experiment, split).items()
+    }
+    if prepared.data.name == "p2g":
+        sampled = evaluate_split(models, prepared, experiment, "test", search="nucleus")
+        found |= {
+            "test_nucleus_cer": sampled["cer"],
+            "test_nucleus_wer": sampled["wer"],
+            "test_wer_at_3": sampled["wer_at_3"],
+        }
+    return found
+
+
+def divergence(figures: dict) -> str | None:
+    """Says how a finished run failed, or None."""
+    return None if math.isfinite(figures["loss"]) else "diverged: the loss is not a number"

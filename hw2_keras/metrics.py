@@ -50,14 +50,16 @@ def mean_bleu4(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the BLEU-4 of the whole set: n-gram counts and lengths are summed before dividing.
 
+    A sentence of fewer than n words adds no n-gram to either (NLTK counts one that is wrong).
+
     Source: Papineni et al., 2002. Arguments and errors as for `mean_bleu4`.
     """
     _check(predictions, references)
     matches, totals = Counter(), Counter()
     length = reference_length = 0
     for prediction, group in zip(predictions, references, strict=True):
-        if not group:
-            raise UsageError(f"no reference for {prediction!r}: expected at least one")
+        if not group or isinstance(group, str):
+            raise UsageError(f"references {group!r} of {prediction!r}: expected a list, not empty")
         words, truths = prediction.split(), [reference.split() for reference in group]
         length += len(words)
         reference_length += min(map(len, truths), key=lambda n: (abs(n - len(words)), n))

@@ -29,6 +29,7 @@ RECORD = "run.json"
 HISTORY = "history.csv"
 WEIGHTS = "model.weights.h5"
 CHECKPOINT = "checkpoint.npz"
+VOCABULARY = "vocabulary.{}.json"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Run:
             UsageError: the data is missing or is not what the run was trained on.
         """
         from hw2_keras.data import load_data
+        from hw2_keras.data.vocabulary import Vocabulary
 
         data = load_data(self.experiment.data, source=self.record["source"])
         if data.fingerprint != self.record["fingerprint"]:
@@ -80,26 +82,41 @@ class Run:
                 f"{self.record['fingerprint'][:12]}, found {data.fingerprint[:12]}): "
                 "put the original files back or train again"
             )
+        for name, digest in self.record["vocabularies"].items():
+            file = self.path / VOCABULARY.format(name)
+            if Vocabulary.load(file).fingerprint != digest:
+                raise UsageError(
+                    f"{file} was changed since the run was trained: put the original file back "
+                    "or train again"
+                )
         return data
 
-    def model(self):
-        """The trained model as a functional ``keras.Model`` with its weights.
+    def models(self):
+        """The trained networks: a ``keras.Model`` for a classifier, else an ``EncoderDecoder``.
 
         Raises:
             UsageError: the weights are missing or belong to another network.
         """
-        from hw2_keras.models import build
+        from hw2_keras.models import BUILDERS
 
-        model = build(self.experiment.name, **self.record["sizes"])
+        models = BUILDERS[self.experiment.name](**self.record["sizes"])
         weights = self.path / WEIGHTS
         try:
-            model.load_weights(weights)
+            getattr(models, "training", models).load_weights(weights)
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"{weights} does not hold the weights of {self.experiment.name} "
                 f"({first_line(error)}): train again into another folder"
             ) from error
-        return model
+        return models
+
+    def model(self):
+        """The trained functional ``keras.Model``, as ``hw2_keras.build`` makes it.
+
+        For an encoder-decoder that is the teacher-forced training model. Errors: see ``models``.
+        """
+        models = self.models()
+        return getattr(models, "training", models)
 
 
 def open_run(path: str | os.PathLike) -> Run:

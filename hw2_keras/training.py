@@ -13,15 +13,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hw2_keras import classification, runs
+from hw2_keras import classification, generation, runs
 from hw2_keras.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
 from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
-from hw2_keras.models import build
+from hw2_keras.models.encoder_decoder import EncoderDecoder
 from hw2_keras.runs import Run, open_run
 
-TASKS: dict[str, ModuleType] = {"classification": classification}
+# Each task is a module with the same functions: prepare, sizes, build, batches, validation,
+# compile_model, callbacks, measure, vocabularies and divergence.
+TASKS: dict[str, ModuleType] = {
+    "classification": classification,
+    "transduction": generation,
+    "captioning": generation,
+}
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
@@ -132,29 +138,32 @@ def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dic
     """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
-    keras.utils.set_random_seed(seed)
-    sizes = task.sizes(data)
-    model = build(experiment.name, dropout=protocol["dropout"], **sizes)
-    optimizer = OPTIMIZERS[protocol["optimizer"]](protocol["learning_rate"])
+    prepared = task.prepare(data, folder.parent)
+    sizes = task.sizes(prepared)
+    models = task.build(experiment, sizes, seed)
+    model = models.training if isinstance(models, EncoderDecoder) else models
+    optimizer = OPTIMIZERS[protocol["optimizer"]](
+        protocol["learning_rate"], clipvalue=experiment.clip_value
+    )
     task.compile_model(model, optimizer)
     optimizer.build(model.trainable_variables)
     monitor = experiment.metric if protocol["selection"] == "best" else None
     checkpoint = Checkpoint(folder, identity, monitor, experiment.higher_is_better)
     checkpoint.restore(model)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    train_batches = task.batches(data, experiment, seed, epoch)
+    train_batches = task.batches(prepared, experiment, seed, epoch)
     label = f"{experiment.name} ({identity['source']}) rate {protocol['learning_rate']:g}"
     rows = checkpoint.rows
     model.fit(
         train_batches,
         initial_epoch=len(rows),
         epochs=epochs if not rows or math.isfinite(rows[-1]["loss"]) else len(rows),
-        validation_data=task.validation(data, experiment),
+        validation_data=task.validation(prepared, experiment),
         shuffle=False,  # the pipeline shuffles
         verbose=0,
         callbacks=[
             EpochNumber(epoch),
-            *task.callbacks(data, experiment),
+            *task.callbacks(models, prepared, experiment),
             RunningLoss([row["loss"] for row in rows]),
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
             checkpoint,
@@ -163,9 +172,12 @@ def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dic
     )
     checkpoint.select(model)
     tested = rows[checkpoint.best_epoch() - 1]
-    figures = {k: v for k, v in tested.items() if k != "epoch"}
-    figures |= task.evaluate(model, data, experiment)
+    figures = {name: value for name, value in tested.items() if name != "epoch"}
+    figures |= task.measure(models, prepared, experiment)
     runs.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
+    vocabularies = task.vocabularies(data)
+    for name, vocabulary in vocabularies.items():
+        vocabulary.save(folder / runs.VOCABULARY.format(name))
     return identity | {
         "edition": experiment.edition,
         "finished": True,
@@ -174,6 +186,7 @@ def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dic
         "origin": data.origin,
         "notes": list(data.notes),
         "sizes": sizes,
+        "vocabularies": {name: v.fingerprint for name, v in vocabularies.items()},
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
         "training_seconds": round(checkpoint.seconds, 1),
@@ -186,8 +199,9 @@ def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dic
 def _save_weights(model: keras.Model, file) -> None:
     # Keras insists on a file name of its own, so save there and copy into the atomic file.
     path = Path(file.name).with_suffix(".weights.h5")
+    bare = keras.Model(model.input, model.output)  # without the optimizer's moments
     try:
-        model.save_weights(path)
+        bare.save_weights(path)
         with path.open("rb") as saved:
             shutil.copyfileobj(saved, file)
     finally:
@@ -223,6 +237,8 @@ def evaluate(run: Run) -> Run:
     Returns:
         The run with its figures replaced by the measured ones.
     """
-    measured = TASKS[run.experiment.task].evaluate(run.model(), run.data(), run.experiment)
+    task, data = TASKS[run.experiment.task], run.data()
+    prepared = task.prepare(data, run.path.parent)
+    measured = task.measure(run.models(), prepared, run.experiment)
     metrics = run.metrics | measured
     return Run(run.path, run.record | {"metrics": metrics}, run.best)

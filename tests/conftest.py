@@ -12,3 +12,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory):
+    """A finished classifier run: two epochs of kmnist_cnn on synthetic glyphs."""
+    from hw2_keras import train
+
+    return train("kmnist_cnn", epochs=2, out=tmp_path_factory.mktemp("runs"))

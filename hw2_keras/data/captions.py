@@ -1,0 +1,239 @@
+"""Sydney-Captions: aerial images with five captions each.
+
+The vocabulary is edition 2021-22's: ``<#>`` (padding), ``<start_seq>``, ``<end_seq>``, ``<unk>``,
+then the words of the training captions in order of first appearance.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from hw2_keras.data import scenes
+from hw2_keras.data.images import tfds_dir
+from hw2_keras.data.sources import data_dir, fingerprint
+from hw2_keras.data.vocabulary import Vocabulary
+from hw2_keras.errors import UsageError
+
+SPECIALS = ("<#>", "<start_seq>", "<end_seq>", "<unk>")
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".jpg", ".tif")
+
+HOW_TO_GET = {
+    "sydney": "put the course's {train,val,test}.json and the 613 images of Sydney-Captions "
+    "(github.com/201528014227051/RSICD_optimal) as images/N.jpg or N.tif in the folder sydney "
+    "under HW2_DATA_DIR, or in downloads/manual/sydney of TensorFlow Datasets' folder"
+}
+
+
+class CaptionSplit(NamedTuple):
+    """N images with their captions.
+
+    ``image`` uint8 (N, H, W, 3); ``image_id`` the number in the image's file name; ``captions``
+    five strings for each image, words separated by spaces, without start and end.
+    """
+
+    image: np.ndarray
+    image_id: tuple[int, ...]
+    captions: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class CaptionData:
+    """A data set of captioned images.
+
+    ``pairs`` int (P, 2) are the training examples in file order: index of the image in
+    ``train``, index of the caption among the image's captions.
+    """
+
+    name: str
+    source: str
+    origin: str
+    fingerprint: str
+    train: CaptionSplit
+    val: CaptionSplit
+    test: CaptionSplit
+    pairs: np.ndarray
+    vocabulary: Vocabulary
+    notes: tuple[str, ...] = ()
+
+
+def find(name: str) -> Path | None:
+    """Return the folder of the captions and images, or None."""
+    manual = tfds_dir() / "downloads" / "manual"
+    folders = [folder / name for folder in (data_dir(), manual) if folder is not None]
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def count(name: str, path: Path) -> tuple[int, int, int]:
+    """Return the number of images in train, val and test at ``path`` (from `find`)."""
+    train, val, test = (len(set(read_captions(path / f"{split}.json")[0])) for split in SPLITS)
+    return train, val, test
+
+
+def load_real(name: str, seed: int = 42) -> CaptionData:
+    """Load the course's split, decoding every image; the seed changes nothing.
+
+    Raises:
+        UsageError: nothing found; a JSON file is missing or of another layout, has no captions or
+            a blank one, or names an image that is missing or broken or of another size.
+    """
+    folder = find(name)
+    if folder is None:
+        raise UsageError(f"data set {name!r} not found: {HOW_TO_GET[name]}")
+    files = [read_captions(folder / f"{split}.json") for split in SPLITS]
+    return record(
+        name, "real", str(folder), [make_split(folder, *f) for f in files], pairs_of(files[0][0])
+    )
+
+
+def load_synthetic(name: str, seed: int = 42) -> CaptionData:
+    """Generate the synthetic stand-in: composed scenes, numbered through the splits."""
+    splits, first = [], 0
+    for image, captions in scenes.generate(seed):
+        ids = tuple(range(first, first + len(image)))
+        splits.append(CaptionSplit(image, ids, tuple(captions)))
+        first += len(image)
+    each = len(splits[0].captions[0])
+    pairs = pairs_of([i for i in splits[0].image_id for _ in range(each)])
+    return record(name, "synthetic", f"hw2_keras.data.scenes, seed {seed}", splits, pairs)
+
+
+def record(
+    name: str, source: str, origin: str, splits: Sequence[CaptionSplit], pairs: np.ndarray
+) -> CaptionData:
+    """Make the record of the three splits; vocabulary and fingerprint are derived."""
+    train, val, test = splits
+    texts = json.dumps([(split.image_id, split.captions) for split in splits])
+    words = Vocabulary.from_texts((train.captions[i][j] for i, j in pairs), " ", SPECIALS)
+    return CaptionData(
+        name,
+        source,
+        origin,
+        fingerprint(texts, *(split.image for split in splits)),
+        train,
+        val,
+        test,
+        pairs,
+        words,
+    )
+
+
+def pairs_of(images: Sequence[Any]) -> np.ndarray:
+    """Number the image of each caption by first appearance, and the image's captions from 0.
+
+    Args:
+        images: for each of P captions, in file order, its image's name.
+
+    Returns:
+        int32 (P, 2).
+    """
+    seen: dict[Any, list[int]] = {}
+    pairs = []
+    for image in images:
+        place = seen.setdefault(image, [len(seen), 0])
+        pairs.append(tuple(place))
+        place[1] += 1
+    return np.array(pairs, np.int32)
+
+
+def read_captions(path: Path) -> tuple[list[str], list[str]]:
+    """Read a file of captions as image names and captions, one of each per caption.
+
+    Both layouts of the course: ``images_names`` beside ``captions_tokens`` (train), and
+    ``all_refs``, lists of captions by image name, in the order of ``images_names``.
+
+    Raises:
+        UsageError: the file is missing, has another layout, no captions, or a blank one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = content["images_names"]
+        if "all_refs" in content:
+            rows = [(name, tokens) for name in names for tokens in content["all_refs"][name]]
+        else:
+            rows = list(zip(names, content["captions_tokens"], strict=True))
+        captions = [" ".join(w for w in tokens if w not in SPECIALS[:3]) for _, tokens in rows]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): expected the course's JSON, "
+            "images_names with captions_tokens or all_refs"
+        ) from error
+    if not rows:
+        raise UsageError(f"{path}: the split is empty, expected at least one caption")
+    for (name, _), caption in zip(rows, captions, strict=True):
+        if not caption.strip():
+            raise UsageError(f"{path}: image {name!r} has a blank caption, expected words")
+    return [name for name, _ in rows], captions
+
+
+def make_split(folder: Path, names: Sequence[str], captions: Sequence[str]) -> CaptionSplit:
+    """Collect the captions by image, in order of first appearance, and decode the images."""
+    of_image: dict[str, list[str]] = {}
+    for name, caption in zip(names, captions, strict=True):
+        of_image.setdefault(name, []).append(caption)
+    return CaptionSplit(
+        read_images([image_path(folder / "images", name) for name in of_image]),
+        tuple(int(Path(name).stem) for name in of_image),
+        tuple(map(tuple, of_image.values())),
+    )
+
+
+def image_path(folder: Path, name: str) -> Path:
+    """Return the file of the image that a caption file calls "N.tif".
+
+    Raises:
+        UsageError: the name is not a number, or there is no such image.
+    """
+    stem = Path(name).stem
+    if not stem.isdecimal():
+        raise UsageError(f"image name {name!r}: expected a number, such as '219.tif'")
+    paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"the captions name image {name!r}, but neither {paths[0]} nor {paths[1].name} exists; "
+            "copy the missing image there"
+        )
+    return path
+
+
+def read_images(paths: Sequence[Path]) -> np.ndarray:
+    """Decode RGB images of one size into uint8 (N, H, W, 3).
+
+    Raises:
+        UsageError: a file is no image, or is cut short, or has another size than the first.
+    """
+    images: np.ndarray | None = None
+    for i, path in enumerate(paths):
+        try:
+            with Image.open(path) as file:
+                image = np.asarray(file.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UsageError(
+                f"{path} is not a complete image ({error}): copy or download it again"
+            ) from error
+        if images is None:
+            images = np.empty((len(paths), *image.shape), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise UsageError(
+                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected "
+                f"{images.shape[2]}x{images.shape[1]} like the other images"
+            )
+        images[i] = image
+    if images is None:
+        raise UsageError("no images: expected at least one")
+    return images
+
+
+LOADERS = {
+    "sydney": {
+        "real": partial(load_real, "sydney"),
+        "synthetic": partial(load_synthetic, "sydney"),
+    }
+}

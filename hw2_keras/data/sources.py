@@ -1,0 +1,123 @@
+"""Where real data come from: the folder HW2_DATA_DIR, downloads, and checks on what is read."""
+
+import hashlib
+import os
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hw2_keras.errors import UsageError
+
+CHUNK = 1 << 20  # bytes per read while downloading
+
+
+def data_dir() -> Path | None:
+    """Return the folder named by the environment variable HW2_DATA_DIR, or None when it is unset.
+
+    Raises:
+        UsageError: the variable names something that is not a folder.
+    """
+    value = os.environ.get("HW2_DATA_DIR")
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"HW2_DATA_DIR={value} is not a folder: point it at the data or unset it")
+    return folder
+
+
+def fingerprint(*parts: np.ndarray | bytes | str) -> str:
+    """Return the sha256 (hex) of arrays and strings; shape, dtype and order count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            content = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            head = f"{part.dtype.str}{part.shape}"
+        else:
+            content = part.encode() if isinstance(part, str) else part
+            head = f"{type(part).__name__}{len(content)}"
+        digest.update(head.encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def download(url: str, path: Path, sha256: str) -> Path:
+    """Download a file with a progress bar; it appears at ``path`` only complete and checked.
+
+    A file that is already there with the right checksum is kept.
+
+    Raises:
+        UsageError: the address cannot be read, or the content has another checksum.
+    """
+    if path.is_file() and _sha256(path) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=60) as response,
+            partial.open("wb") as out,
+        ):
+            total = int(response.headers.get("Content-Length", 0)) or None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as bar:
+                while chunk := response.read(CHUNK):
+                    out.write(chunk)
+                    bar.update(len(chunk))
+        found = _sha256(partial)
+        if found != sha256:
+            raise UsageError(
+                f"{url} has sha256 {found}, expected {sha256}: the file changed or the download "
+                "was cut short; try again, or put a good copy under HW2_DATA_DIR"
+            )
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot download {url} ({error}): check the connection, or put the file under "
+            "HW2_DATA_DIR"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_npz(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the named arrays of an .npz file; arrays of other names are left unread.
+
+    Raises:
+        UsageError: the file is corrupt or truncated, holds pickled objects, or lacks a key.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive.files]
+            if missing:
+                raise UsageError(
+                    f"{path} lacks the arrays {', '.join(missing)}: expected {', '.join(keys)}; "
+                    "use the course's file or the layout in the README"
+                )
+            return {key: archive[key] for key in keys}
+    except UsageError:
+        raise
+    # NumPy reports a damaged file by any of these, depending on where the damage lies; a plain
+    # .npy or text file under this name gives TypeError or ValueError.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+    ) as error:
+        raise UsageError(
+            f"{path} cannot be read ({' '.join(str(error).split())}): expected a complete .npz "
+            "file; copy or download it again"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,133 @@
+"""The demo: a sweep on synthetic images, the best model exported, and used without TensorFlow."""
+
+import base64
+import html
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from hw2_keras import illustrate, report
+from hw2_keras.errors import UsageError
+from hw2_keras.runs import Run, write_atomically
+from hw2_keras.training import sweep
+
+EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff; }
+img { max-width: 100%; height: auto; }
+pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .85rem; }
+figure { margin: 1.5rem 0; } figcaption { color: #555; }
+"""
+
+CAPTIONS = {
+    "curves_all_rates": "Training loss and validation accuracy of every rate.",
+    "activation_maps": "The first convolution's maps, before ReLU, of one training image.",
+    "curves": "The best rate's curves.",
+    "filters_conv1": "Filters of the first convolution.",
+    "filters_conv2": "Filters of the second convolution, first input channel.",
+    "confusion_matrix": "Test images by true and predicted class.",
+    "misclassified": "The surest mistakes on the test images.",
+}
+
+
+def make(folder: Path) -> Path:
+    """Runs the demo and writes its page; everything it makes stays under ``folder``.
+
+    Args:
+        folder: for ``index.html``, ``runs`` and the exported file. Finished runs in it are used
+            again, not repeated.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: the folder cannot be written, or the exported file failed its verification.
+    """
+    started = time.perf_counter()
+    found = sweep("kmnist_cnn", epochs=EPOCHS, out=folder / "runs")
+    print(report.sweep_table(found))
+    pictures = illustrate.illustrate_sweep(found, folder / "runs" / "sweep")
+    best = next((run for run in found if run.best), None)
+    if best is None:
+        raise UsageError(
+            f"every run in {folder / 'runs'} diverged: delete the folder and try again"
+        )
+    onnx = folder / "kmnist_cnn.onnx"
+    converted = _command("export", "convert", best.path, "--output", onnx)
+    answered = _use_without_tensorflow(best, onnx, folder)
+    described = _command("export", "info", onnx)
+    sections = [
+        ("The sweep", _text(report.heading(best)) + _pre(report.sweep_table(found))),
+        ("The pictures", "".join(_figure(picture) for picture in pictures)),
+        ("The exported file", _pre(converted) + _pre(described)),
+        ("Used in a process that has no TensorFlow", _pre(answered)),
+    ]
+    page = folder / "index.html"
+    write_atomically(page, lambda file: file.write(_page(sections).encode()))
+    print(f"demo finished in {time.perf_counter() - started:.0f} s")
+    return page
+
+
+def _use_without_tensorflow(run: Run, onnx: Path, folder: Path) -> str:
+    """Answers for one test image in a fresh process and proves that TensorFlow stayed out."""
+    data = run.data()
+    picture = folder / "example.png"
+    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
+    script = (
+        "import sys; from export.cli import main; "
+        f"status = main(['run', {str(onnx)!r}, {str(picture)!r}]); "
+        "loaded = {'tensorflow', 'keras'} & set(sys.modules); "
+        "print('TensorFlow and Keras loaded:', sorted(loaded) or 'neither'); "
+        "sys.exit(status or bool(loaded))"
+    )
+    truth = data.classes[data.test.label[0]]
+    return _run([sys.executable, "-c", script]) + f"the image shows: {truth}"
+
+
+def _command(*arguments: str | Path) -> str:
+    return _run([sys.executable, "-m", *map(str, arguments)])
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+    print(done.stdout, end="")
+    return done.stdout
+
+
+def _page(sections: Sequence[tuple[str, str]]) -> str:
+    body = "".join(
+        f"<section><h2>{html.escape(h)}</h2>{content}</section>" for h, content in sections
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>hw2_keras demo</title><style>{STYLE}</style></head><body>"
+        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts. The reported "
+        "figures beside it come from the real data set and differ for that reason.</p>"
+        f"{body}</body></html>\n"
+    )
+
+
+def _figure(picture: Path) -> str:
+    data = base64.b64encode(picture.read_bytes()).decode()
+    caption = html.escape(CAPTIONS.get(picture.stem, picture.stem))
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _pre(text: str) -> str:
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+def _text(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
