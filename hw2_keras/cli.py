@@ -1,4 +1,4 @@
-"""``python -m hw2_keras``: list, summary, data, train, sweep, evaluate, plot, demo."""
+"""``python -m hw2_keras``: list, summary, data, train, sweep, evaluate, plot, beams, demo."""
 
 import argparse
 import contextlib
@@ -67,8 +67,14 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
     sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    sub = command(plot, "plot", "draw the pictures of runs again")
+    sub.add_argument("--search", choices=("greedy", "beam", "nucleus"), default="greedy")
+    sub.add_argument("--num-beams", type=int, default=5, help="for beam; default: %(default)s")
+    sub.add_argument("--top-p", type=float, default=0.8, help="for nucleus; default: %(default)s")
+    sub = command(plot, "plot", "draw the pictures of runs again, and compare several")
     sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
+    sub = command(beams, "beams", "measure beam search at several widths, for several runs")
+    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
+    sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
     sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
     sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
     return top
@@ -147,7 +153,7 @@ def evaluate(options: argparse.Namespace) -> None:
     run = open_run(options.run)
     with quiet_start():
         from hw2_keras import report, training
-    measured = training.evaluate(run)
+    measured = training.evaluate(run, options.search, options.num_beams, options.top_p)
     print(report.heading(run))
     print(report.run_table(measured))
 
@@ -160,6 +166,23 @@ def plot(options: argparse.Namespace) -> None:
         from hw2_keras import illustrate
     for run in found:
         print_files(run.path, illustrate.illustrate(run))
+    if len(found) > 1 and len({run.experiment.metric for run in found}) == 1:
+        folder = found[0].path.parent
+        print_files(folder, illustrate.compare(found, folder))
+
+
+def beams(options: argparse.Namespace) -> None:
+    from hw2_keras.runs import open_run
+
+    found = [open_run(path) for path in options.runs]
+    with quiet_start():
+        from hw2_keras import beams
+    rows = []
+    for number, run in enumerate(found, 1):
+        print(f"run {number} of {len(found)}: {run.path}", file=sys.stderr)
+        rows += beams.study(run)
+    print(beams.table(rows))
+    print_files(options.out, beams.write(rows, options.out))
 
 
 def demo(options: argparse.Namespace) -> None:

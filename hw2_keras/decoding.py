@@ -159,7 +159,8 @@ def _step(models: EncoderDecoder, token, h, c, fixed):
     return tf.nn.log_softmax(logits), h, c, attention
 
 
-def _has_attention(models: EncoderDecoder) -> bool:
+def has_attention(models: EncoderDecoder) -> bool:
+    """Tell whether the step model returns attention weights."""
     return len(models.step.outputs) == 4
 
 
@@ -189,7 +190,7 @@ def _one_sequence(models, source, max_length, length_penalty, choose: Callable) 
     tokens, looks = tf.transpose(tokens.stack()), tf.transpose(looks.stack(), (1, 0, 2))
     end = tf.reduce_min(tf.where(tokens == EOS, tf.range(1, steps + 1), steps), 1)
     scores = total / tf.cast(end, tf.float32) ** length_penalty
-    return Decoded(tokens[:, None], scores[:, None], looks if _has_attention(models) else None)
+    return Decoded(tokens[:, None], scores[:, None], looks if has_attention(models) else None)
 
 
 class _Beams(NamedTuple):
@@ -237,7 +238,7 @@ def _beam(models, source, max_length, num_beams, length_penalty) -> Decoded:
         (0, first, array(tf.int32, 2), array(tf.int32, 2), array(tf.float32, 3)),
     )
     tokens, looks = _trace_back(steps, tokens.stack(), parents.stack(), looks.stack())
-    return Decoded(tokens, beams.score, looks if _has_attention(models) else None)
+    return Decoded(tokens, beams.score, looks if has_attention(models) else None)
 
 
 def _extend(models, beams: _Beams, fixed, num_beams: int, length_penalty):

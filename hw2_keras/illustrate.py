@@ -7,9 +7,13 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from hw2_keras import classification, plots
+from hw2_keras import classification, decoding, generation, metrics, plots
 from hw2_keras.experiments import Reported
+from hw2_keras.plots import ExampleRow
 from hw2_keras.runs import Run
+
+ATTENTION_MAPS = 3  # test examples whose attention is drawn
+EXAMPLES = 4  # best, median and worst examples each
 
 
 def illustrate(run: Run) -> list[Path]:
@@ -18,7 +22,18 @@ def illustrate(run: Run) -> list[Path]:
     Returns:
         The PNG files; a PDF of the same name is beside each.
     """
-    return _save(classifier_figures(run), run.path / "plots")
+    draw = {
+        "classification": classifier_figures,
+        "transduction": pair_figures,
+        "captioning": caption_figures,
+    }[run.experiment.task]
+    figures = {"curves": plots.curves(run.history, title(run), reported_at(run))} | draw(run)
+    return _save(figures, run.path / "plots")
+
+
+def title(run: Run) -> str:
+    """A heading for the pictures of one run."""
+    return f"{run.experiment.name}, {run.record['source']} data, rate {run.learning_rate:g}"
 
 
 def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
@@ -42,10 +57,9 @@ def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def classifier_figures(run: Run) -> dict[str, Figure]:
-    """Curves, filters, confusion matrix and misclassified test images of one run."""
+    """Filters, confusion matrix and misclassified test images of one run."""
     data, model = run.data(), run.model()
-    title = f"{run.experiment.name}, {data.source} data, learning rate {run.learning_rate:g}"
-    figures = {"curves": plots.curves(run.history, title, reported_at(run))}
+    figures = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     for layer in convolutions:
         figures[f"filters_{layer.name}"] = plots.filters(np.asarray(layer.kernel))
@@ -57,6 +71,72 @@ def classifier_figures(run: Run) -> dict[str, Figure]:
         data.test.image, data.test.label, logits.argmax(1), probabilities, data.classes
     )
     return figures
+
+
+def pair_figures(run: Run) -> dict[str, Figure]:
+    """Best, median and worst test examples; with attention, where the decoder looked."""
+    data, models = run.data(), run.models()
+    prepared = generation.prepare(data, run.path.parent)
+    found = generation.decode_split(
+        models, prepared.test, data.target_vocabulary, run.experiment.max_length
+    )
+    errors = [metrics.error_rate([f], [t]) for f, t in zip(found, data.test.target, strict=True)]
+    order = np.argsort(errors, kind="stable")
+    middle = len(order) // 2 - EXAMPLES // 2
+    groups = {
+        "best": order[:EXAMPLES],
+        "median": order[middle : middle + EXAMPLES],
+        "worst": order[::-1][:EXAMPLES],
+    }
+    rows = [
+        ExampleRow(group, data.test.source[i], data.test.target[i], found[i], errors[i])
+        for group, chosen in groups.items()
+        for i in chosen
+    ]
+    figures = {"examples": plots.examples_table(rows, "error rate")}
+    if decoding.has_attention(models):
+        for number, source in enumerate(data.test.source[:ATTENTION_MAPS], 1):
+            ids = data.source_vocabulary.encode_batch([source])
+            decoded = decoding.greedy(models, ids, run.experiment.max_length)
+            tokens = [data.target_vocabulary.tokens[i] for i in decoded.tokens[0, 0].numpy()]
+            figures[f"attention_{number}"] = plots.attention_map(
+                decoded.attention[0].numpy(), data.source_vocabulary.split(source), tokens
+            )
+    return figures
+
+
+def caption_figures(run: Run) -> dict[str, Figure]:
+    """The homework's three test images with their captions, and the attention of each word."""
+    data, models = run.data(), run.models()
+    prepared = generation.prepare(data, run.path.parent)
+    chosen = generation.shown_images(data)
+    images = [data.test.image[i] for i in chosen]
+    decoded = decoding.greedy(models, prepared.test[chosen], run.experiment.max_length)
+    captions = [data.vocabulary.decode(ids) for ids in decoded.tokens[:, 0].numpy()]
+    references = [data.test.captions[i] for i in chosen]
+    figures = {"captions": plots.captioned_images(images, captions, references)}
+    if decoding.has_attention(models):
+        for row, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            words = caption.split()
+            weights = decoded.attention[row, : len(words)].numpy()
+            name = f"attention_{data.test.image_id[chosen[row]]}"
+            figures[name] = plots.caption_attention(image, words, weights)
+    return figures
+
+
+def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
+    """Draws the validation metric of several runs in one figure, seeds as a band.
+
+    Args:
+        compared: runs of experiments with the same validation metric.
+        folder: where ``NAMES_val_METRIC.png`` goes.
+    """
+    histories: dict[str, list] = {}
+    for run in compared:
+        histories.setdefault(run.experiment.name, []).append(run.history)
+    metric = compared[0].experiment.metric
+    name = f"{'_and_'.join(histories)}_{metric}"
+    return _save({name: plots.metric_curves(histories, metric)}, folder)
 
 
 def first_maps(model: keras.Model, image: np.ndarray) -> np.ndarray:

@@ -231,14 +231,34 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def evaluate(run: Run) -> Run:
+def evaluate(run: Run, search: str = "greedy", num_beams: int = 5, top_p: float = 0.8) -> Run:
     """Measures a finished run again on its data; the run on disk stays as it is.
 
+    Args:
+        run: a finished run.
+        search: for encoder-decoders "greedy", "beam" (of ``num_beams``) or "nucleus" (``top_p``).
+
     Returns:
-        The run with its figures replaced by the measured ones.
+        The run with the measured figures: those of its record, or with another search than
+        "greedy" that search's figures on both splits alone.
+
+    Raises:
+        UsageError: another search than "greedy" for a classifier, or bad ``num_beams``, ``top_p``.
     """
-    task, data = TASKS[run.experiment.task], run.data()
-    prepared = task.prepare(data, run.path.parent)
-    measured = task.measure(run.models(), prepared, run.experiment)
-    metrics = run.metrics | measured
-    return Run(run.path, run.record | {"metrics": metrics}, run.best)
+    experiment, data = run.experiment, run.data()
+    task = TASKS[experiment.task]
+    if search != "greedy" and task is classification:
+        raise UsageError(f"{run.path} is a classifier: --search {search} needs an encoder-decoder")
+    prepared, models = task.prepare(data, run.path.parent), run.models()
+    if search == "greedy":
+        measured = run.metrics | task.measure(models, prepared, experiment)
+    else:
+        options = {"search": search, "num_beams": num_beams, "top_p": top_p}
+        measured = {
+            f"{split}_{name}": value
+            for split in ("val", "test")
+            for name, value in task.evaluate_split(
+                models, prepared, experiment, split, **options
+            ).items()
+        }
+    return Run(run.path, run.record | {"metrics": measured}, run.best)

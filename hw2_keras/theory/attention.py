@@ -13,7 +13,10 @@ import numpy as np
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """exp(s_j) / Σ_k exp(s_k) over the last axis; the largest score is subtracted first."""
+    """exp(s_j) / Σ_k exp(s_k) over the last axis, (..., n) -> (..., n) (Q1 of all editions).
+
+    The largest score is subtracted first: the quotient stays the same and nothing overflows.
+    """
     exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 

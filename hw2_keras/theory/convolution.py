@@ -192,6 +192,10 @@ def input_gradient(
     z = Mx gives ∂L/∂x = Mᵀ ∂L/∂z: the backward pass of a convolution, and what a "transposed
     convolution" computes forwards.
 
+    Args:
+        kernel, image_shape, stride, padding: as in :func:`sparse_matrix`.
+        output_gradient: ∂L/∂z, of the shape of the output (H', W') or (H', W', F).
+
     Returns:
         An array of ``image_shape``.
     """
@@ -223,6 +227,10 @@ def count_entries(
     The filter has M·N·C·F free parameters. Each filter element is repeated once per output pixel
     whose window has that element on the image: without padding, all H'·W' of them. A fully
     connected layer between the same input and output fills the H'W'F x HWC matrix freely.
+
+    Args:
+        kernel_shape: (M, N) or (M, N, C, F).
+        image_shape, stride, padding: as in :func:`sparse_matrix`.
     """
     kernel, image_shape = _with_channels(np.empty(tuple(kernel_shape)), image_shape)
     per_axis = []
@@ -352,7 +360,7 @@ def turn_hue(image: np.ndarray) -> np.ndarray:
 
 
 def max_pool(image: np.ndarray, size: int) -> np.ndarray:
-    """Largest value of each ``size`` x ``size`` tile; an incomplete last tile is dropped.
+    """Largest value of each ``size`` x ``size`` tile; an incomplete last tile is dropped (Q2).
 
     Args:
         image: (H, W, C).

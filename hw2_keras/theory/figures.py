@@ -122,7 +122,7 @@ def plot_pooling(
     side = min(images.shape[1:3])
     for pool, style in ((1, "o-"), (2, "s-"), (4, "^-"), (side, "d-")):
         curve = [
-            np.mean([pooling_gap(image, kernel, pool, shift) for image in images])
+            np.mean([_pooling_gap(image, kernel, pool, shift) for image in images])
             for shift in shifts
         ]
         label = {1: "no pooling", side: "global max-pool"}.get(pool, f"{pool}x{pool} max-pool")
@@ -134,7 +134,7 @@ def plot_pooling(
     return figure
 
 
-def pooling_gap(image: np.ndarray, kernel: np.ndarray, pool: int, shift: int) -> float:
+def _pooling_gap(image: np.ndarray, kernel: np.ndarray, pool: int, shift: int) -> float:
     """Relative change of max-pooled ReLU features when the image shifts by ``shift`` pixels."""
 
     def features(x: np.ndarray) -> np.ndarray:

@@ -310,6 +310,7 @@ def derive(model: Any) -> list[LayerDerivation]:
 
 
 def _derive(model: Any, prefix: str, owners: dict[int, str]) -> list[LayerDerivation]:
+    # Keras has no public list of calls; ``layer.input`` belongs to whichever model called first.
     graph = getattr(model, "_functional", None) or model
     if not hasattr(graph, "_nodes_by_depth"):
         raise ValueError(

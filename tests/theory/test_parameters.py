@@ -1,5 +1,6 @@
 """Sizes and parameter counts: against the reports, against Keras, and against their own text."""
 
+import doctest
 import math
 import re
 
@@ -249,10 +250,12 @@ def test_table_prints_the_derivation_and_its_totals():
         "conv", "Conv2D", "(24, 24, 8)", "(28 - 5)/1 + 1 = 24", "608", "8 x (5*5*3 + 1) = 608"
     ]  # fmt: skip
     assert lines[-1] == "640 parameters: 624 trainable, 16 not trainable"
-    # The column of numbers is right-aligned under its header.
-    assert len({line.find("608") + 3 for line in lines[:3] if "608" in line} | {
-        lines[0].index("parameters") + len("parameters")
-    }) == 1  # fmt: skip
+    end = lines[0].index("parameters") + len("parameters")
+    assert conv[end - 6 : end] == "   608"
+
+
+def test_examples_in_the_docstrings_hold():
+    assert doctest.testmod(parameters) == (0, 2)
 
 
 def test_bad_input_is_refused():

@@ -1,0 +1,170 @@
+"""The command line: what it prints, how it fails, and what it costs to start."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hw2_keras.cli import main
+from hw2_keras.runs import Run
+
+
+def test_list_shows_every_experiment(capsys: pytest.CaptureFixture) -> None:
+    from hw2_keras import experiments
+
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == list(experiments)
+    assert "5,340,742" in shown
+
+
+def test_summary_derives_the_parameters(capsys: pytest.CaptureFixture) -> None:
+    assert main(["summary", "parameter_cnn", "--derive"]) == 0
+    shown = capsys.readouterr().out
+    assert "Total params: 10,298" in shown  # Keras's own summary
+    assert "8 x (5*5*3 + 1) = 608" in shown
+    assert "10 x (968 + 1) = 9,690" in shown
+    assert "10,298 parameters: 10,298 trainable, 0 not trainable" in shown
+
+
+def test_data_lists_every_set_and_how_to_get_it(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HW2_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert main(["data"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        line.split()[0] for line in lines[1:]
+    ] == ["fashion", "kmnist", "intel", "spa_eng", "p2g", "sydney"]
+    assert all("not found: " in line for line in lines[1:])
+
+
+@pytest.mark.real
+def test_data_finds_the_real_sets(capsys: pytest.CaptureFixture) -> None:
+    assert main(["data"]) == 0
+    shown = capsys.readouterr().out
+    assert "50,000 / 10,000 / 10,000" in shown
+    assert "12,631 / 1,403 / 3,000" in shown
+    assert "not found" not in shown
+
+
+def test_train_prints_the_figures_and_draws_the_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["train", "kmnist_cnn", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "synthetic data" in printed.out
+    assert "0.9577 (002), 0.9541 (003)" in printed.out  # the reported test accuracies
+    assert "epoch 1/1" in printed.err and "left" in printed.err
+    assert "\r" not in printed.err  # no terminal: plain lines
+    folder = next(tmp_path.iterdir())
+    names = {path.stem for path in (folder / "plots").glob("*.png")}
+    assert names == {
+        "curves",
+        "filters_conv1",
+        "filters_conv2",
+        "confusion_matrix",
+        "misclassified",
+    }
+    assert {path.stem for path in (folder / "plots").glob("*.pdf")} == names
+
+    assert main(["evaluate", str(folder)]) == 0
+    assert "test_accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "fashon_cnn"], "did you mean 'fashion_cnn'"),
+        (["train", "parameter_mlp"], "counted, not trained"),
+        (["train", "fashion_cnn", "--learning-rate", "-1"], "learning rate -1.0"),
+        (["train", "fashion_cnn", "--learning-rate", "nan"], "learning rate nan"),
+        (["sweep", "fashion_cnn", "--epochs", "0"], "epochs is 0"),
+        (["evaluate", "no-run"], "no-run is not a run"),
+        (["plot", "no-run"], "no-run is not a run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "the following arguments are required: NAME"),
+        (["trian", "fashion_cnn"], "invalid choice: 'trian'"),
+        (["train", "fashion_cnn", "--source", "reel"], "invalid choice: 'reel'"),
+        (["train", "fashion_cnn", "--epochs", "many"], "invalid int value: 'many'"),
+    ],
+)
+def test_wrong_words_are_one_line_too(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_missing_data_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("HW2_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    out = tmp_path / "out"
+    assert main(["train", "intel_cnn", "--source", "real", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "intel_landscapes.v2.npz under HW2_DATA_DIR" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_plot_draws_the_pictures_again(small_run: Run, capsys: pytest.CaptureFixture) -> None:
+    assert main(["plot", str(small_run.path)]) == 0
+    curves = small_run.path / "plots" / "curves.png"
+    first = curves.read_bytes()
+    assert main(["plot", str(small_run.path)]) == 0
+    assert curves.read_bytes() == first
+    assert str(curves) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["hw2_keras", "export"])
+def test_help_is_quick_and_imports_no_framework(module: str) -> None:
+    code = (
+        f"import sys, runpy\nsys.argv = [{module!r}, '--help']\n"
+        f"try:\n    runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "loaded = {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        best = min(best, time.perf_counter() - started)
+        assert done.returncode == 0, done.stderr
+        assert "COMMAND" in done.stdout
+    assert best < 2  # seconds; 0.1 on an idle machine, asserted loosely for a busy one
+
+
+def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hw2_keras import demo
+
+    monkeypatch.setattr(demo, "EPOCHS", 1)
+    page = demo.make(tmp_path).read_text()
+    assert page.count("data:image/png;base64,") >= 7
+    assert "verdict          passed" in page
+    assert "TensorFlow and Keras loaded: neither" in page
+    assert "the image shows: " in page
+    assert "http" not in page.replace("http-equiv", "")
