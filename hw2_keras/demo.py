@@ -1,4 +1,7 @@
-"""The demo: a sweep on synthetic images, the best model exported, and used without TensorFlow."""
+"""The demo: small models on synthetic data, exported, and used without TensorFlow.
+
+A sweep of one classifier over three learning rates, and a speller without and with attention.
+"""
 
 import base64
 import html
@@ -13,9 +16,10 @@ from PIL import Image
 from hw2_keras import illustrate, report
 from hw2_keras.errors import UsageError
 from hw2_keras.runs import Run, write_atomically
-from hw2_keras.training import sweep
+from hw2_keras.training import sweep, train
 
 EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images
+SPELLER_EPOCHS = 12  # enough for attention to find the phoneme of each letter
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -33,6 +37,9 @@ CAPTIONS = {
     "filters_conv2": "Filters of the second convolution, first input channel.",
     "confusion_matrix": "Test images by true and predicted class.",
     "misclassified": "The surest mistakes on the test images.",
+    "p2g_and_p2g_attention_val_cer": "Character error rate of the validation words per epoch.",
+    "attention_1": "Where the speller looked: each letter's weights over the phonemes.",
+    "examples": "Test words: the best, median and worst.",
 }
 
 
@@ -63,15 +70,31 @@ def make(folder: Path) -> Path:
     answered = _use_without_tensorflow(best, onnx, folder)
     described = _command("export", "info", onnx)
     sections = [
-        ("The sweep", _text(report.heading(best)) + _pre(report.sweep_table(found))),
-        ("The pictures", "".join(_figure(picture) for picture in pictures)),
+        (
+            "A classifier at three rates",
+            _text(report.heading(best)) + _pre(report.sweep_table(found)),
+        ),
+        ("Its pictures", "".join(_figure(picture) for picture in pictures)),
         ("The exported file", _pre(converted) + _pre(described)),
         ("Used in a process that has no TensorFlow", _pre(answered)),
+        ("A speller without and with attention", _speller(folder)),
     ]
     page = folder / "index.html"
     write_atomically(page, lambda file: file.write(_page(sections).encode()))
     print(f"demo finished in {time.perf_counter() - started:.0f} s")
     return page
+
+
+def _speller(folder: Path) -> str:
+    """Trains both spellers and returns their section of the page."""
+    spellers = [
+        train(name, epochs=SPELLER_EPOCHS, out=folder / "runs") for name in ("p2g", "p2g_attention")
+    ]
+    tables = "".join(_text(report.heading(r)) + _pre(report.run_table(r)) for r in spellers)
+    pictures = illustrate.compare(spellers, folder / "runs")
+    drawn = illustrate.illustrate(spellers[1])
+    pictures += [picture for picture in drawn if picture.stem in ("attention_1", "examples")]
+    return tables + "".join(_figure(picture) for picture in pictures)
 
 
 def _use_without_tensorflow(run: Run, onnx: Path, folder: Path) -> str:
@@ -110,8 +133,8 @@ def _page(sections: Sequence[tuple[str, str]]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>hw2_keras demo</title><style>{STYLE}</style></head><body>"
-        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts. The reported "
-        "figures beside it come from the real data set and differ for that reason.</p>"
+        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts, words spelled by "
+        "rules. The reported figures come from the real data sets and differ for that reason.</p>"
         f"{body}</body></html>\n"
     )
 

@@ -27,6 +27,16 @@ MODULE_OF = {
 }
 SOURCES = ("synthetic", "real")
 
+LICENCES = {
+    "fashion": "MIT",
+    "kmnist": 'CC BY-SA 4.0, "KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" '
+    "(created by NIJL and others), doi:10.20676/00000341",
+    "intel": "not stated",
+    "spa_eng": "CC BY 2.0 FR (Tatoeba)",
+    "p2g": "CC BY-SA (Wiktionary, through WikiPron)",
+    "sydney": "not stated",
+}
+
 
 class DataRow(NamedTuple):
     """One line of `describe`: a data set and where it is, or how to get it."""
@@ -59,6 +69,11 @@ def load_data(name: str, source: str = "synthetic", seed: int = 42) -> Any:
     if source not in SOURCES:
         raise UsageError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}")
     return _module(data_set).LOADERS[data_set][source](seed)
+
+
+def licence(data: Any) -> str:
+    """The licence of a loaded data set; synthetic data are part of this package."""
+    return "MIT" if data.source == "synthetic" else LICENCES[data.name]
 
 
 def describe() -> list[DataRow]:
