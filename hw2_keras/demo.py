@@ -133,8 +133,8 @@ def _page(sections: Sequence[tuple[str, str]]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>hw2_keras demo</title><style>{STYLE}</style></head><body>"
-        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts, words spelled by "
-        "rules. The reported figures come from the real data sets and differ for that reason.</p>"
+        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts, words "
+        "spelled by rules. The reported figures come from the real data and differ for it.</p>"
         f"{body}</body></html>\n"
     )
 

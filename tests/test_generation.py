@@ -1,200 +1,163 @@
-"""Batches that repeat by seed and epoch, the loss that ignores padding, decoded splits."""
+"""Encoder-decoders through the trainer: runs, selection, evaluation, pictures, bad input."""
 
-import keras
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hw2_keras import decoding, generation, metrics
-from hw2_keras.data import load_data
-from hw2_keras.data.pairs import PairSplit
-from hw2_keras.data.vocabulary import Vocabulary
-from hw2_keras.errors import UsageError
-from hw2_keras.generation import caption_batches, decode_split, evaluate, pair_batches
-from hw2_keras.models.encoder_decoder import build_encoder_decoder
+import hw2_keras as hw2
+from hw2_keras import beams, generation, illustrate, training
+from hw2_keras.cli import main
+from hw2_keras.data.vocabulary import EOS, PAD, SOS
+from hw2_keras.runs import Run
 
-LETTERS = "abcdefghij"
-
-
-@pytest.fixture(scope="module")
-def split():
-    """300 different words of 1 to 9 letters, to be reversed."""
-    rng = np.random.default_rng(0)
-    words = ("".join(rng.choice(list(LETTERS), rng.integers(1, 10))) for _ in range(600))
-    words = tuple(dict.fromkeys(words))[:300]
-    return PairSplit(words, tuple(word[::-1] for word in words))
+COUNTS = {  # worked out by hand from the layer sizes of the SPEC
+    "translate": 34 * 128 + 2 * 4 * 64 * (128 + 64 + 1) + 34 * 128 + 4 * 128 * (256 + 1) + 34,
+}
+COUNTS["translate_attention"] = COUNTS["translate"] + 128 * 128 + 128 * (256 + 1)
+COUNTS["p2g"] = COUNTS["translate"] + (107 - 34 + 93 - 34) * 128 + 93 - 34
+COUNTS["p2g_attention"] = COUNTS["p2g"] + 2 * 128 * 128 + 128 + 128 * (256 + 1)
+COUNTS["caption"] = 190 * 100 + 2 * 256 * (512 + 1) + 4 * 256 * (100 + 256 + 1) + 190 * (256 + 1)
+COUNTS["caption_attention"] = COUNTS["caption"] + 4 * 256 * 512 + 100 * (512 + 256 + 1 + 1)
 
 
 @pytest.fixture(scope="module")
-def vocabularies():
-    return Vocabulary.from_texts([LETTERS], ""), Vocabulary.from_texts([LETTERS], "")
+def speller(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return hw2.train("p2g_attention", epochs=2, out=tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture(scope="module")
-def models(vocabularies):
-    return build_encoder_decoder(14, 14, "bahdanau", hidden=8)
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameters_at_the_sizes_of_the_real_data(name: str) -> None:
+    assert hw2.build(name).count_params() == COUNTS[name]
 
 
-def an_epoch(split, vocabularies, epoch, seed=42):
-    variable = tf.Variable(epoch, dtype=tf.int64)
-    return list(pair_batches(split, vocabularies, 16, seed, variable))
+def test_protocols() -> None:
+    found = {
+        name: (e.epochs, e.batch_size, e.learning_rates, e.dropout, e.selection, e.max_length)
+        for name, e in hw2.experiments.items()
+        if e.task in ("transduction", "captioning")
+    }
+    assert found == {
+        "caption": (6, 8, (4e-4,), 0.5, "last", 22),
+        "caption_attention": (6, 8, (4e-4,), 0.5, "last", 22),
+        "translate": (50, 64, (0.003,), 0.3, "last", 49),
+        "translate_attention": (50, 64, (0.003,), 0.3, "last", 49),
+        "p2g": (20, 64, (0.003,), 0.3, "best", 50),
+        "p2g_attention": (20, 64, (0.003,), 0.3, "best", 50),
+    }
+    assert hw2.experiments["caption"].clip_value == 5.0
+    assert hw2.experiments["p2g"].clip_value is None
 
 
-def texts_of(batches, vocabulary):
-    return [vocabulary.decode(row) for (source, _), _ in batches for row in source.numpy()]
+def test_a_run_holds_its_curves_vocabularies_and_figures(speller: Run) -> None:
+    assert set(speller.history) == {"epoch", "loss", "val_cer", "val_wer", "running_loss"}
+    assert speller.history["loss"][1] < speller.history["loss"][0]
+    figures = speller.metrics
+    assert figures["val_cer"] == min(speller.history["val_cer"])  # the best epoch is tested
+    assert speller.record["tested_epoch"] == 1 + int(np.argmin(speller.history["val_cer"]))
+    assert {"test_nucleus_cer", "test_nucleus_wer", "test_wer_at_3"} <= set(figures)
+    assert figures["test_wer_at_3"] <= figures["test_nucleus_wer"] + 0.05
+    again = training.evaluate(hw2.open_run(speller.path))
+    assert again.metrics == figures
 
 
-def test_every_pair_comes_once_per_epoch_as_the_homework_s_tensors(split, vocabularies):
-    batches = an_epoch(split, vocabularies, epoch=0)
-    assert len(batches) == 19
-    assert sorted(len(target) for _, target in batches) == [12] + 18 * [16]
-    words = []
-    for (source, target_in), target_out in batches:
-        assert source.dtype == target_in.dtype == target_out.dtype == tf.int32
-        assert target_in.shape == target_out.shape
-        for a, b, c in zip(source.numpy(), target_in.numpy(), target_out.numpy(), strict=True):
-            word = vocabularies[0].decode(a)
-            ids = vocabularies[1].encode(word[::-1])
-            assert b.tolist() == [1, *ids, *[0] * (len(b) - len(ids) - 1)]
-            assert c.tolist() == [*ids, 2, *[0] * (len(c) - len(ids) - 1)]
-            words.append(word)
-        assert source.shape[1] == np.count_nonzero(source, 1).max()
-        assert target_out.shape[1] == np.count_nonzero(target_out, 1).max()
-    assert sorted(words) == sorted(split.source)
+def test_training_repeats_exactly_and_resumes(speller: Run, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if epoch == 0:
+            raise Killed
+
+    from hw2_keras.callbacks import Progress
+
+    original = Progress.on_epoch_end
+    Progress.on_epoch_end = kill
+    try:
+        with pytest.raises(Killed):
+            hw2.train("p2g_attention", epochs=2, out=tmp_path)
+    finally:
+        Progress.on_epoch_end = original
+    resumed = hw2.train("p2g_attention", epochs=2, out=tmp_path)
+    assert resumed.history == speller.history
+    assert resumed.metrics == speller.metrics
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(split, vocabularies):
-    def order(**arguments):
-        return texts_of(an_epoch(split, vocabularies, **arguments), vocabularies[0])
-
-    assert order(epoch=3) == order(epoch=3)
-    assert order(epoch=3) != order(epoch=4)
-    assert order(epoch=3) != order(epoch=3, seed=7)
-
-
-def test_the_epoch_is_read_when_an_iteration_starts(split, vocabularies):
+def test_batches_hold_each_pair_once_padded_to_the_batch() -> None:
+    data = hw2.load_data("p2g")
+    experiment = hw2.experiments["p2g"]
+    prepared = generation.prepare(data, Path())
     epoch = tf.Variable(0, dtype=tf.int64)
-    batches = pair_batches(split, vocabularies, 16, 42, epoch)
-    first = texts_of(batches, vocabularies[0])
-    epoch.assign(1)
-    second = texts_of(batches, vocabularies[0])
-    epoch.assign(0)
-    assert texts_of(batches, vocabularies[0]) == first != second
-    assert second == texts_of(an_epoch(split, vocabularies, 1), vocabularies[0])
+    seen, padding = [], 0
+    for (source, target_in), target_out in generation.batches(prepared, experiment, 42, epoch):
+        source, target_in, target_out = (t.numpy() for t in (source, target_in, target_out))
+        assert (target_in[:, 0] == SOS).all()
+        assert ((target_out == EOS).sum(1) == 1).all()
+        np.testing.assert_array_equal(
+            np.where(target_out == EOS, PAD, target_out)[:, :-1], target_in[:, 1:]
+        )
+        assert source[:, -1].any() and target_out[:, -1].any()  # cut to the longest of the batch
+        padding += (target_out == PAD).sum()
+        seen += [data.target_vocabulary.decode(row) for row in target_out]
+    assert sorted(seen) == sorted(data.train.target)
+    assert seen != list(data.train.target)
 
 
-def test_buckets_save_padding_but_their_order_is_random(split, vocabularies):
-    batches = an_epoch(split, vocabularies, 0)
-    padded = sum(int(tf.size(source)) for (source, _), _ in batches)
-    whole = len(split.source) * max(map(len, split.source))
-    assert padded < 0.75 * whole
-    lengths = [source.shape[1] for (source, _), _ in batches]
-    assert lengths != sorted(lengths)
+def test_evaluate_prints_every_search(speller: Run, capsys: pytest.CaptureFixture) -> None:
+    assert main(["evaluate", str(speller.path), "--search", "beam", "--num-beams", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "test_cer" in shown and "0.2410 (004)" in shown
+    assert main(["evaluate", str(speller.path), "--search", "nucleus", "--top-p", "0.5"]) == 0
+    assert "test_wer_at_3" in capsys.readouterr().out
+    assert main(["evaluate", str(speller.path), "--search", "beam", "--num-beams", "0"]) == 2
+    assert "num_beams is 0" in capsys.readouterr().err
+    assert main(["evaluate", str(speller.path), "--search", "nucleus", "--top-p", "1.5"]) == 2
+    assert "top_p is 1.5" in capsys.readouterr().err
 
 
-def test_without_training_the_order_is_the_split_s(split, vocabularies):
-    epoch = tf.Variable(0, dtype=tf.int64)
-    batches = pair_batches(split, vocabularies, 16, 42, epoch, training=False)
-    assert texts_of(batches, vocabularies[0]) == list(split.source)
-
-
-def test_caption_batches_pair_images_with_their_captions():
-    data = load_data("sydney", source="synthetic")
-    images = np.arange(len(data.train.image), dtype=np.float32)[:, None, None]
-    seen = []
-    batches = caption_batches(images, data, 8, 42, tf.Variable(0, dtype=tf.int64))
-    for (image, target_in), target_out in batches:
-        assert np.all(target_in[:, 0] == 1) and target_in.shape == target_out.shape
-        for number, row in zip(image.numpy()[:, 0, 0], target_out.numpy(), strict=True):
-            caption = data.vocabulary.decode(row)
-            assert caption in data.train.captions[int(number)]
-            seen.append((int(number), data.train.captions[int(number)].index(caption)))
-    assert sorted(seen) == sorted(map(tuple, data.pairs.tolist()))
-
-
-def test_the_loss_is_the_mean_over_tokens_that_are_not_padding():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(2, 3, 5)).astype(np.float32)
-    target = np.array([[4, 2, 0], [2, 0, 0]], np.int32)
-    log_p = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
-    expected = -(log_p[0, 0, 4] + log_p[0, 1, 2] + log_p[1, 0, 2]) / 3
-    assert generation.sequence_loss()(target, logits).numpy() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    "search", [{}, {"search": "beam", "num_beams": 3}, {"search": "nucleus", "top_p": 0.9}], ids=str
-)
-def test_decode_split_gives_each_source_its_own_text(models, split, vocabularies, search):
-    source = vocabularies[0].encode_batch(split.source)
-    texts = decode_split(models, source, vocabularies[1], 6, batch_size=64, **search)
-    at_once = decode_split(models, source, vocabularies[1], 6, batch_size=1000, **search)
-    assert texts == at_once
-    assert len(set(texts)) > 1
-    if not search:
-        for i in (0, 100, 299):
-            row = source[i : i + 1, : len(split.source[i])]
-            tokens = decoding.greedy(models, row, 6).tokens[0, 0].numpy()
-            assert texts[i] == vocabularies[1].decode(tokens)
-
-
-def test_nucleus_depends_on_the_seed(models, split, vocabularies):
-    source = vocabularies[0].encode_batch(split.source)
-    one, again, other = (
-        decode_split(models, source, vocabularies[1], 6, search="nucleus", seed=seed)
-        for seed in (1, 1, 2)
-    )
-    assert one == again != other
-
-
-def test_training_learns_and_evaluate_measures_it(split, vocabularies):
-    """Reversing words: the error rate must fall, and be that of the decoded texts."""
-    models = build_encoder_decoder(14, 14, "bahdanau", hidden=32, dropout=0.0)
-    source = vocabularies[0].encode_batch(split.source)
-    arguments = (source, split.target, "spa_eng", vocabularies[1], 12)
-    before = evaluate(models, *arguments)["error_rate"]
-    batches = pair_batches(split, vocabularies, 16, 42, tf.Variable(0, dtype=tf.int64))
-    models.training.compile(
-        keras.optimizers.Adam(0.01), generation.sequence_loss(), jit_compile=False
-    )
-    models.training.fit(batches, epochs=8, verbose=0, shuffle=False)
-    after = evaluate(models, *arguments)["error_rate"]
-    assert after < 0.4 < before
-    texts = decode_split(models, source, vocabularies[1], 12)
-    assert after == metrics.error_rate(texts, split.target)
-
-
-def test_evaluate_gives_each_data_set_its_metrics(models, split, vocabularies):
-    source = vocabularies[0].encode_batch(split.source[:40])
-    truth = split.target[:40]
-    found = evaluate(models, source, truth, "p2g", vocabularies[1], 5, search="nucleus", seed=3)
-    one = decode_split(models, source, vocabularies[1], 5, search="nucleus", seed=3)
-    assert found["cer"] == metrics.cer(one, truth) and found["wer"] == metrics.wer(one, truth)
-    assert set(found) == {"cer", "wer", "wer_at_3"}
-    groups = [(word, word[::-1]) for word in truth]
-    assert set(evaluate(models, source, groups, "sydney", vocabularies[1], 5)) == {"bleu4"}
-
-
-def test_wer_at_3_counts_three_further_passes(models, vocabularies):
-    """One-letter words guessed at random: more passes must hit more."""
-    words = tuple(LETTERS) * 30
-    source = vocabularies[0].encode_batch(words)
-    found = evaluate(models, source, words, "p2g", vocabularies[1], 1, search="nucleus", top_p=1.0)
-    passes = [
-        decode_split(models, source, vocabularies[1], 1, search="nucleus", top_p=1.0, seed=seed)
-        for seed in (43, 44, 45)
+def test_beam_study_covers_widths_and_normalisation(
+    speller: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beams, "WIDTHS", (1, 3))
+    rows = beams.study(speller)
+    assert [(row["num_beams"], row["length_normalisation"]) for row in rows] == [
+        (1, True),
+        (1, False),
+        (3, True),
+        (3, False),
     ]
-    assert found["wer_at_3"] == metrics.wer_at_k(passes, words) < found["wer"]
+    assert rows[0]["test_cer"] == rows[1]["test_cer"] == speller.metrics["test_cer"]
+    paths = beams.write(rows, tmp_path)
+    assert beams.read(tmp_path) == rows
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert "p2g_attention" in beams.table(rows)
 
 
-def test_an_unknown_search_is_refused(models, vocabularies):
-    with pytest.raises(UsageError, match="unknown search 'best': expected one of greedy"):
-        decode_split(models, np.ones((1, 1), np.int32), vocabularies[1], 5, search="best")
+def test_pictures_of_both_models(speller: Run, tmp_path: Path) -> None:
+    names = {path.stem for path in illustrate.illustrate(speller)}
+    assert names == {"curves", "examples", "attention_1", "attention_2", "attention_3"}
+    (path,) = illustrate.compare([speller, speller], tmp_path)
+    assert path.name == "p2g_attention_val_cer.png"
 
 
-def test_a_blank_text_is_refused(split, vocabularies):
-    with pytest.raises(UsageError, match="blank text"):
-        an_epoch(replace_last(split, " "), vocabularies, 0)
+def test_a_captioner_trains_and_draws(tmp_path: Path) -> None:
+    run = hw2.train("caption_attention", epochs=1, out=tmp_path)
+    assert 0 <= run.metrics["test_bleu4"] <= 1
+    assert len(run.metrics["captions"]) == 3
+    names = {path.stem for path in illustrate.illustrate(run)}
+    assert {"curves", "captions"} <= names and len(names) == 5
 
 
-def replace_last(split, text):
-    return PairSplit((*split.source[:-1], text), split.target)
+def test_a_changed_vocabulary_is_refused(speller: Run, tmp_path: Path) -> None:
+    copy = shutil.copytree(speller.path, tmp_path / "copy")
+    file = copy / "vocabulary.target.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["tokens"][4], content["tokens"][5] = content["tokens"][5], content["tokens"][4]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"vocabulary\.target\.json was changed"):
+        hw2.open_run(copy).data()
+    assert main(["evaluate", str(copy)]) == 2

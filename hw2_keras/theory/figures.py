@@ -92,7 +92,8 @@ def plot_equivariance(image: np.ndarray, kernel: np.ndarray) -> Figure:
 
     figure = Figure(figsize=(PAGE_WIDTH, 5.1), layout="constrained")
     axes = figure.subplots(3, len(changes))
-    scale = np.abs(features(image)).max()
+    # The padded border answers to an edge that is not in the picture.
+    scale = np.abs(features(image)[border:-border, border:-border]).max()
     for column, (name, before, after, margin) in enumerate(changes):
         gap = convolution.relative_gap(features, image, before, after, margin)
         axes[0, column].imshow(before(image))
