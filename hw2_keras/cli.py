@@ -1,4 +1,4 @@
-"""``python -m hw2_keras``: list, summary, data, train, sweep, evaluate, plot, beams, demo."""
+"""``python -m hw2_keras COMMAND``; see ``--help``."""
 
 import argparse
 import contextlib
@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     sub = command(beams, "beams", "measure beam search at several widths, for several runs")
     sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
     sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    sub = command(theory, "theory", "draw the pictures of the paper questions")
+    sub.add_argument("--out", type=Path, default=Path("theory"), help="default: %(default)s")
     sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
     sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
     return top
@@ -183,6 +185,12 @@ def beams(options: argparse.Namespace) -> None:
         rows += beams.study(run)
     print(beams.table(rows))
     print_files(options.out, beams.write(rows, options.out))
+
+
+def theory(options: argparse.Namespace) -> None:
+    with quiet_start():
+        from hw2_keras import illustrate
+    print_files(options.out, illustrate.illustrate_paper(options.out))
 
 
 def demo(options: argparse.Namespace) -> None:

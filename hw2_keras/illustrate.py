@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hw2_keras import classification, decoding, generation, metrics, plots
+from hw2_keras.data import load_data
 from hw2_keras.experiments import Reported
 from hw2_keras.plots import ExampleRow
 from hw2_keras.runs import Run
+from hw2_keras.theory import figures as paper
 
 ATTENTION_MAPS = 3  # test examples whose attention is drawn
 EXAMPLES = 4  # best, median and worst examples each
@@ -137,6 +139,35 @@ def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
     metric = compared[0].experiment.metric
     name = f"{'_and_'.join(histories)}_{metric}"
     return _save({name: plots.metric_curves(histories, metric)}, folder)
+
+
+def illustrate_paper(folder: Path) -> list[Path]:
+    """Draws the pictures of Question 1, and of Question 2's paper questions, into a folder.
+
+    The images are synthetic: landscapes for equivariance, glyphs for pooling and memories.
+    """
+    landscapes = load_data("intel").train
+    mountain = landscapes.image[np.argmax(landscapes.label == 3)] / 255
+    glyphs = load_data("kmnist").train
+    edge = np.repeat(np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], float)[..., None, None], 3, 2)
+    edge = edge * np.array([1.0, 0.2, -0.8])[:, None]  # unequal weights: hue is seen
+    first_of_class = [int(np.argmax(glyphs.label == k)) for k in range(6)]
+    patterns = np.where(glyphs.image[first_of_class, ..., 0] > 100, 1, -1)
+    triangle = np.array([[1.0, 0.0], [-0.5, 0.87], [-0.5, -0.87]])
+    starts = np.random.default_rng(0).uniform(-1.2, 1.2, (8, 2))
+    blocks = [(3, 1), (2, 2)]  # one block of intel_cnn: convolution 3x3, pool 2
+    stacks = {"two 3x3": [(3, 1)] * 2, "three 3x3": [(3, 1)] * 3, "three blocks": blocks * 3}
+    figures = {
+        "convolution_matrix": paper.plot_matrix((3, 3), (5, 6)),
+        "equivariance": paper.plot_equivariance(mountain, edge),
+        "pooling": paper.plot_pooling(glyphs.image[:20] / 255, edge[:, :, :1]),
+        "receptive_fields": paper.plot_receptive_fields(stacks),
+        "equivalent_heads": paper.plot_head_difference(np.geomspace(1, 1e14, 15)),
+        "hopfield_energy": paper.plot_energy(4.0, triangle, starts),
+        "hopfield_storage": paper.plot_storage(patterns),
+        "hopfield_retrieval": paper.plot_retrieval(patterns),
+    }
+    return _save(figures, folder)
 
 
 def first_maps(model: keras.Model, image: np.ndarray) -> np.ndarray:

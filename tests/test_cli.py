@@ -168,3 +168,12 @@ def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "TensorFlow and Keras loaded: neither" in page
     assert "the image shows: " in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_theory_draws_the_pictures_of_the_paper_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["theory", "--out", str(tmp_path)]) == 0
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert {"convolution_matrix", "equivariance", "hopfield_storage", "equivalent_heads"} <= names
+    assert all(str(path) in capsys.readouterr().out for path in list(tmp_path.glob("*.png"))[:1])

@@ -9,9 +9,11 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from hw2_keras.theory import attention, convolution, hopfield
 from hw2_keras.theory.convolution import ImageMap
@@ -178,6 +180,8 @@ def plot_head_difference(conditions: Sequence[float]) -> Figure:
     axes.loglog(conditions, differences, "o-", label="measured, mean of 20 heads", markersize=4)
     bound = np.finfo(float).eps * np.asarray(conditions)
     axes.loglog(conditions, bound, "--", color="0.5", label="κ·ε, double precision")
+    _plain_ticks(axes.xaxis, axes.yaxis)
+    axes.set_xticks(10.0 ** np.arange(0, 15, 2))
     axes.set_xlabel("condition number κ of B")
     axes.set_ylabel("largest difference of P")
     axes.legend(frameon=False)
@@ -269,10 +273,18 @@ def plot_retrieval(patterns: np.ndarray, shares: Sequence[float] = (0.1, 0.3, 0.
     attention_beta = 1 / np.sqrt(X.shape[1])
     axes.axvline(attention_beta, color="0.6", linewidth=1)
     axes.text(attention_beta * 1.05, 0.03, "1/√D", color="0.4")
+    _plain_ticks(axes.xaxis)
     axes.set_xlabel("inverse temperature β")
     axes.set_ylabel("share retrieved")
     axes.legend(frameon=False)
     return figure
+
+
+def _plain_ticks(*axes: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, which need no mathematical typesetting."""
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _without_ticks(axes: np.ndarray) -> None:
