@@ -165,11 +165,12 @@ def plot(options: argparse.Namespace) -> None:
 
     found = [open_run(path) for path in options.runs]
     with quiet_start():
-        from hw2_keras import illustrate
+        from hw2_keras import illustrate, report
     for run in found:
         print_files(run.path, illustrate.illustrate(run))
     if len(found) > 1 and len({run.experiment.metric for run in found}) == 1:
         folder = found[0].path.parent
+        print(report.seeds_table(found))
         print_files(folder, illustrate.compare(found, folder))
 
 

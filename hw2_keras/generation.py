@@ -30,9 +30,6 @@ HOMEWORK_IMAGES = (219, 357, 540)
 
 SEARCHES = ("greedy", "beam", "nucleus")
 
-# Batches of equal lengths are drawn from pools of this many batches. See `pair_batches`.
-POOL = 8
-
 
 def pair_batches(
     split: PairSplit,
@@ -50,7 +47,8 @@ def pair_batches(
         batch_size: B; the last batch holds what is left.
         seed: with the epoch it fixes the order, so that a resumed run repeats exactly.
         epoch: integer variable, read whenever an iteration starts.
-        training: shuffled, and bucketed by length; False keeps the split's order.
+        training: shuffled; False keeps the split's order. Batches are not bucketed by length: a
+            third less time per epoch of p2g_attention, but a CER about 0.005 higher throughout.
 
     Returns:
         ((source (B, S), target_in (B, T)), target_out (B, T)), all int32.
@@ -60,14 +58,15 @@ def pair_batches(
     """
     source = vocabularies[0].encode_batch(split.source)
     target_in, target_out = target_arrays(split.target, vocabularies[1])
-    lengths = np.count_nonzero(source, 1) + np.count_nonzero(target_out, 1)
     source, target_in, target_out = map(tf.constant, (source, target_in, target_out))
 
     def batch(rows):
         inputs = trim(tf.gather(source, rows)), trim(tf.gather(target_in, rows))
         return inputs, trim(tf.gather(target_out, rows))
 
-    return index_batches(lengths, batch_size, seed, epoch, training).map(batch).prefetch(8)
+    return (
+        index_batches(len(split.source), batch_size, seed, epoch, training).map(batch).prefetch(8)
+    )
 
 
 def caption_batches(
@@ -85,7 +84,6 @@ def caption_batches(
     """
     captions = [data.train.captions[i][j] for i, j in data.pairs]
     arrays = target_arrays(captions, data.vocabulary)
-    lengths = np.count_nonzero(arrays[1], 1)
     images, image_of = tf.constant(images), tf.constant(data.pairs[:, 0], tf.int32)
     target_in, target_out = map(tf.constant, arrays)
 
@@ -93,7 +91,7 @@ def caption_batches(
         inputs = tf.gather(images, tf.gather(image_of, rows)), trim(tf.gather(target_in, rows))
         return inputs, trim(tf.gather(target_out, rows))
 
-    return index_batches(lengths, batch_size, seed, epoch, True).map(batch).prefetch(2)
+    return index_batches(len(captions), batch_size, seed, epoch, True).map(batch).prefetch(2)
 
 
 def target_arrays(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
@@ -112,32 +110,22 @@ def trim(ids: tf.Tensor) -> tf.Tensor:
 
 
 def index_batches(
-    lengths: np.ndarray, batch_size: int, seed: int, epoch: tf.Variable, training: bool
+    n: int, batch_size: int, seed: int, epoch: tf.Variable, training: bool
 ) -> tf.data.Dataset:
-    """Return batches of row numbers, int32 (B,), each row once per epoch.
+    """Return batches of row numbers, int32 (B,), each of 0..n-1 once per epoch.
 
-    For training the rows are shuffled, sorted by length within pools of ``POOL`` batches, and the
-    batches shuffled: all as a function of (seed, epoch) alone.
+    For training they are shuffled, as a function of (seed, epoch) alone.
     """
-    n = len(lengths)
-    steps = -(-n // batch_size)
-    lengths = tf.constant(lengths, tf.int64)
-    pool = tf.range(n, dtype=tf.int64) // (POOL * batch_size)
 
-    def shuffled(_) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-        order = tf.random.experimental.stateless_shuffle(tf.range(n), key)
-        by_length = pool * tf.reduce_max(lengths + 1) + tf.gather(lengths, order)
-        order = tf.gather(order, tf.argsort(by_length, stable=True))
-        batches = tf.random.experimental.stateless_shuffle(tf.range(steps), key + 1)
-        batches = tf.data.Dataset.from_tensor_slices(batches * batch_size)
-        return batches.map(lambda start: order[start : start + batch_size])
+    def order(_) -> tf.data.Dataset:
+        rows = tf.range(n)
+        if training:
+            key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+            rows = tf.random.experimental.stateless_shuffle(rows, key)
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
-    if training:
-        dataset = tf.data.Dataset.range(1).flat_map(shuffled)
-    else:
-        dataset = tf.data.Dataset.range(n, output_type=tf.int32).batch(batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    dataset = tf.data.Dataset.range(1).flat_map(order)
+    return dataset.apply(tf.data.experimental.assert_cardinality(-(-n // batch_size)))
 
 
 def sequence_loss() -> keras.losses.Loss:

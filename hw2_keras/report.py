@@ -1,5 +1,6 @@
 """Reported beside reproduced, as text."""
 
+import statistics
 from collections.abc import Sequence
 
 from hw2_keras.runs import Run
@@ -47,6 +48,35 @@ def run_table(run: Run) -> str:
                 [name, f"{value:.4f}" if isinstance(value, float) else str(value), reported]
             )
     return format_table(rows)
+
+
+def seeds_table(found: Sequence[Run]) -> str:
+    """One row per experiment and figure: mean ± standard deviation over its seeds, and reported.
+
+    Args:
+        found: finished runs; those of one experiment are its seeds.
+    """
+    rows = [["experiment", "seeds", "figure", "this", "reported"]]
+    groups: dict[str, list[Run]] = {}
+    for run in found:
+        groups.setdefault(run.experiment.name, []).append(run)
+    for name, group in groups.items():
+        for metric in (group[0].experiment.metric, *test_metrics(group[0])):
+            values = [run.metrics[metric] for run in group]
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            reported = ", ".join(
+                f"{r.value:.4f} ({r.report})"
+                for r in group[0].experiment.reported
+                if r.metric == metric
+            )
+            seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
+            rows.append([name, seeds, metric, f"{statistics.mean(values):.4f}{spread}", reported])
+    return format_table(rows)
+
+
+def test_metrics(run: Run) -> list[str]:
+    """The figures of a run on the test split, in the order they were measured."""
+    return [m for m, v in run.metrics.items() if m.startswith("test_") and isinstance(v, float)]
 
 
 def heading(run: Run) -> str:

@@ -68,11 +68,20 @@ def p2g(
     source_size: int = 107, target_size: int = 93, dropout: float = 0.3, seed: int = 42
 ) -> EncoderDecoder:
     """Q3 of 2024-25 without attention; arguments as for ``translate``."""
-    return build_encoder_decoder(source_size, target_size, None, dropout=dropout, seed=seed)
+    return _speller(None, source_size, target_size, dropout, seed)
 
 
 def p2g_attention(
     source_size: int = 107, target_size: int = 93, dropout: float = 0.3, seed: int = 42
 ) -> EncoderDecoder:
     """Q3 of 2024-25 with Bahdanau attention; arguments as for ``translate``."""
-    return build_encoder_decoder(source_size, target_size, "bahdanau", dropout=dropout, seed=seed)
+    return _speller("bahdanau", source_size, target_size, dropout, seed)
+
+
+def _speller(
+    attention: str | None, source_size: int, target_size: int, dropout: float, seed: int
+) -> EncoderDecoder:
+    # Unit-normal embeddings are too large for 20 epochs with many rare symbols.
+    return build_encoder_decoder(
+        source_size, target_size, attention, dropout=dropout, embedding_std=0.1, seed=seed
+    )
