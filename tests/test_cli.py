@@ -36,9 +36,14 @@ def test_data_lists_every_set_and_how_to_get_it(
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert main(["data"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [
-        line.split()[0] for line in lines[1:]
-    ] == ["fashion", "kmnist", "intel", "spa_eng", "p2g", "sydney"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        "fashion",
+        "kmnist",
+        "intel",
+        "spa_eng",
+        "p2g",
+        "sydney",
+    ]
     assert all("not found: " in line for line in lines[1:])
 
 
