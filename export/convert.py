@@ -19,6 +19,7 @@ from onnx import TensorProto, checker, helper, shape_inference
 
 from export import passes, verify
 from export.runtime import ModelError
+from hw2_keras.data import licence
 
 if TYPE_CHECKING:
     from hw2_keras.runs import Run
@@ -191,5 +192,5 @@ def describe(run: "Run", data, kind: str) -> dict[str, object]:
         "notes": record["notes"],
         "metrics": figures,
         "versions": record["versions"] | {"onnx": onnx.__version__},
-        "licence": LICENCE + "?",
+        "licence": LICENCE + licence(data),
     } | ({"labels": list(data.classes)} if kind == "classifier" else {})
