@@ -167,8 +167,9 @@ def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from hw2_keras import demo
 
     monkeypatch.setattr(demo, "EPOCHS", 1)
+    monkeypatch.setattr(demo, "SPELLER_EPOCHS", 1)
     page = demo.make(tmp_path).read_text()
-    assert page.count("data:image/png;base64,") >= 7
+    assert page.count("data:image/png;base64,") >= 10
     assert "verdict          passed" in page
     assert "TensorFlow and Keras loaded: neither" in page
     assert "the image shows: " in page
