@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from export.runtime import ModelError, load
+from export.runtime import Classifier, Generator, ModelError, Sampler, load
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +48,19 @@ def parser() -> argparse.ArgumentParser:
     sub = command(convert, "convert", "convert a run into one verified .onnx file")
     sub.add_argument("run", type=Path, metavar="RUN", help="a folder made by 'hw2 train'")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    sub.add_argument(
+        "--search",
+        choices=("beam", "nucleus"),
+        default="beam",
+        help="of a generator: beam search (greedy with one beam), or sampling",
+    )
+    sub.add_argument(
+        "--length-penalty",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="scores are log-probability / length ** P (default 1)",
+    )
     sub = command(verify, "verify", "compare a file with the Keras run that it was made from")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub.add_argument("--run", type=Path, required=True, help="a folder made by 'hw2 train'")
@@ -54,7 +68,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub = command(run, "run", "answer with a file; needs neither Keras nor TensorFlow")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
-    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="images (PNG, JPEG)")
+    sub.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="images (PNG, JPEG), words as phonetic symbols ('h ə l o ʊ') or sentences",
+    )
+    sub.add_argument("--num-beams", type=int, metavar="K", help="width of the beam (default 1)")
+    sub.add_argument("--n-best", type=int, metavar="N", help="texts to print (default K)")
+    sub.add_argument("--top-p", type=float, metavar="P", help="mass of the nucleus (default 0.8)")
+    sub.add_argument("--seed", type=int, metavar="S", help="of the samples (default 42)")
     return top
 
 
@@ -65,7 +88,7 @@ def convert(options: argparse.Namespace) -> None:
     found = open_run(options.run)
     with quiet_start():
         from export.convert import to_onnx
-    print(to_onnx(found, options.output))
+    print(to_onnx(found, options.output, options.search, options.length_penalty))
     print(f"written to {options.output}")
 
 
@@ -91,21 +114,85 @@ def info(options: argparse.Namespace) -> None:
         print(f"  {name:<22} {kind:<18} {shape}")
     for key, value in model.info.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print(f"  {key + ':':<14} {text}")
+        print(f"  {key + ':':<17} {text}")
 
 
 def run(options: argparse.Namespace) -> None:
     model = load(options.file)
-    images = np.stack([read_image(path, model.image_shape) for path in options.inputs])
+    names = ("num_beams", "n_best", "top_p", "seed")
+    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    answer, takes = {
+        Classifier: (classify, ()),
+        Generator: (generate, ("num_beams", "n_best")),
+        Sampler: (sample, ("top_p", "seed")),
+    }[type(model)]
+    if foreign := [name for name in given if name not in takes]:
+        raise ModelError(
+            f"--{foreign[0].replace('_', '-')} does not apply: {options.file} is a "
+            f"{model.info['kind']}"
+        )
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+        answer(model, options.inputs, **given)
+
+
+def classify(model: Classifier, paths: Sequence[str]) -> None:
+    images = np.stack([read_image(path, model.image_shape) for path in paths])
     probabilities = model.probabilities(images)
-    for path, row in zip(options.inputs, probabilities, strict=True):
+    for path, row in zip(paths, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:3]
         answers = "  ".join(f"{model.labels[i]} {row[i]:.3f}" for i in best)
         print(f"{path}: {answers}")
 
 
+def generate(
+    model: Generator, inputs: Sequence[str], num_beams: int = 1, n_best: int | None = None
+) -> None:
+    if n_best is not None and not 1 <= n_best <= max(1, num_beams):
+        raise ModelError(f"--n-best is {n_best}: expected 1 to {num_beams}, see --num-beams")
+    for name in inputs:
+        source = picture(name) if model.source_kind == "captioner" else name
+        found = model.search([source], num_beams)
+        rows = zip(found.scores[0], found.texts[0], strict=True)
+        print_texts(name, list(rows)[:n_best])
+
+
+def sample(model: Sampler, inputs: Sequence[str], **options: float) -> None:
+    for name in inputs:
+        source = picture(name) if model.source_kind == "captioner" else name
+        found = model.sample([source], **options)
+        print_texts(name, [(found.scores[0], found.texts[0])])
+
+
+def print_texts(source: str, found: Sequence[tuple[float, str]]) -> None:
+    print(source)
+    for score, text in found:
+        if score > -np.inf:
+            print(f"  {score:8.4f}  {text}")
+
+
 def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
     """Reads a picture as the uint8 (H, W, C) that a classifier takes; says so when it resizes.
+
+    Raises:
+        ModelError: see ``picture``.
+    """
+    height, width, channels = shape
+    image = picture(path, "L" if channels == 1 else "RGB")
+    if image.shape[:2] != (height, width):
+        from PIL import Image
+
+        print(
+            f"note: {path} is {image.shape[1]}x{image.shape[0]}, resized to {width}x{height}",
+            file=sys.stderr,
+        )
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        image = np.asarray(resized)
+    return image.reshape(shape)
+
+
+def picture(path: str, mode: str = "RGB") -> np.ndarray:
+    """Reads a picture at its own size: uint8 (H, W, 3), or (H, W) with mode "L".
 
     Raises:
         ModelError: no such file, not a picture, or Pillow is not installed.
@@ -114,18 +201,10 @@ def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ModelError("reading pictures needs Pillow: pip install pillow") from error
-    height, width, channels = shape
     try:
-        with Image.open(path) as picture:
-            image = picture.convert("L" if channels == 1 else "RGB")
+        with Image.open(path) as file:
+            return np.asarray(file.convert(mode), np.uint8)
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist: expected a PNG or JPEG file") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ModelError(f"{path} is not a readable picture: expected PNG or JPEG") from error
-    if image.size != (width, height):
-        print(
-            f"note: {path} is {image.width}x{image.height}, resized to {width}x{height}",
-            file=sys.stderr,
-        )
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.uint8).reshape(shape)

@@ -2,10 +2,14 @@
 
 A classifier's file is ``image`` uint8 (N, H, W, C) -> division by 256 -> the network -> softmax
 -> ``probabilities``, and argmax -> ``LabelEncoder`` -> ``label`` string (N,).
+
+An encoder-decoder's file is a reader (``export.text``), for captions the image encoder, converted
+by tf2onnx, and a search (``export.search``) around the network (``export.recurrent``).
 """
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,42 +21,105 @@ import onnx
 import tensorflow as tf
 from onnx import TensorProto, checker, helper, shape_inference
 
-from export import passes, verify
+from export import passes, recurrent, text, verify
 from export.runtime import ModelError
+from export.search import search_model
 from hw2_keras.data import licence
+from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 
 if TYPE_CHECKING:
+    from hw2_keras.generation import Prepared
+    from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
 
+SEARCHES = ("beam", "nucleus")
 LICENCE = "code MIT; the weights follow the licence of the training data: "
 
 
-def to_onnx(run: "Run", path: str | os.PathLike) -> "verify.Parity":
+def to_onnx(
+    run: "Run", path: str | os.PathLike, search: str = "beam", length_penalty: float = 1.0
+) -> "verify.Parity":
     """Converts a finished run into one file and verifies it against Keras.
 
     Args:
         run: from ``hw2_keras.train``, ``sweep`` or ``open_run``.
         path: the ``.onnx`` file to write; the parity report goes beside it, with the ending
             ``.parity.json``.
+        search: for an encoder-decoder, "beam" (greedy search is its case of one beam) or
+            "nucleus" (a sampler); a classifier takes the default.
+        length_penalty: exponent of the length by which a text's log-probability is divided to
+            give its score, fixed in the file.
 
     Returns:
         The parity report. A file that fails it is not left behind.
 
     Raises:
-        ModelError: the conversion failed, the file disagrees with Keras, or cannot be written.
+        ModelError: an option that does not apply, the conversion failed, the file disagrees with
+            Keras, or cannot be written.
     """
     path = Path(path)
+    task = run.experiment.task
+    check_options(path, task, search, length_penalty)
+    data = run.data()
+    if task == "classification":
+        network = run.model()
+        model = classifier_graph(network, data.classes)
+        facts = {"kind": "classifier"} | describe(run, data) | {"labels": list(data.classes)}
+        return write_verified(
+            model, facts, path, lambda file: verify.verify_classifier(file, network, data)
+        )
+    from hw2_keras.generation import output_vocabulary, prepare
+
+    models, prepared = run.models(), prepare(data, run.path.parent)
+    model = generator_graph(
+        models,
+        output_vocabulary(data),
+        getattr(data, "source_vocabulary", None),
+        image_encoder(prepared),
+        search,
+        length_penalty,
+    )
+    facts = generator_facts(
+        output_vocabulary(data),
+        getattr(data, "source_vocabulary", None),
+        search,
+        length_penalty,
+        run.experiment.max_length,
+    )
+    return write_verified(
+        model,
+        facts | describe(run, data),
+        path,
+        lambda file: verify.verify_generator(file, models, prepared),
+    )
+
+
+def check_options(path: Path, task: str, search: str, length_penalty: float) -> None:
+    """Raises ``ModelError`` for arguments of ``to_onnx`` that cannot be meant."""
     if path.suffix != ".onnx":
         raise ModelError(f"{path}: expected a file name that ends in .onnx")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent} is not a folder: make it first, or choose another")
-    data, network = run.data(), run.model()
-    model = classifier_graph(network, data.classes)
-    add_metadata(model, describe(run, data, "classifier"))
+    if search not in SEARCHES:
+        raise ModelError(f"unknown search {search!r}: expected one of {', '.join(SEARCHES)}")
+    if task == "classification" and search != "beam":
+        raise ModelError(f"search={search!r}: a classifier has no search, leave it out")
+    if not math.isfinite(length_penalty):
+        raise ModelError(f"length_penalty is {length_penalty}: expected a number, usually 0 to 1")
+
+
+def write_verified(
+    model: onnx.ModelProto,
+    facts: dict[str, object],
+    path: Path,
+    compare: Callable[[Path], "verify.Parity"],
+) -> "verify.Parity":
+    """Writes a model with its metadata and its parity report, or nothing when it fails."""
+    add_metadata(model, facts)
     partial = path.with_name(f".new-{path.name}")
     try:
         partial.write_bytes(model.SerializeToString())
-        parity = verify.verify_classifier(partial, network, data)
+        parity = compare(partial)
         parity.check()
         os.replace(partial, path)
         parity.save(path)
@@ -109,6 +176,98 @@ def classifier_graph(network: keras.Model, classes: Sequence[str]) -> onnx.Model
         ]
     )
     return finish(model)
+
+
+def generator_graph(
+    models: "EncoderDecoder",
+    vocabulary: Vocabulary,
+    source_vocabulary: Vocabulary | None = None,
+    image_encoder: keras.Model | None = None,
+    search: str = "beam",
+    length_penalty: float = 1.0,
+) -> onnx.ModelProto:
+    """The contract's graph of a speller, translator, captioner or sampler.
+
+    Args:
+        models: encoder and step model.
+        vocabulary: of the output.
+        source_vocabulary: of the input; its separator tells a speller (" ") from a translator.
+            None for a captioner.
+        image_encoder: uint8 images -> what the captioner's encoder takes, where that is not the
+            images themselves.
+        search, length_penalty: as for ``to_onnx``.
+    """
+    if source_vocabulary is None:
+        network = recurrent.caption_network(models)
+        reader = image_graph(models, image_encoder)
+    else:
+        network = recurrent.text_network(models)
+        is_speller = source_vocabulary.separator == " "
+        reader = (text.text_reader if is_speller else text.codepoint_reader)(source_vocabulary)
+    model = passes.splice(reader, search_model(network, vocabulary, search, length_penalty))
+    model.graph.name = f"{source_kind(source_vocabulary)}_{search}"
+    passes.name_scopes(model.graph)
+    passes.name_nodes(model.graph)
+    return finish(model)
+
+
+def image_graph(models: "EncoderDecoder", image_encoder: keras.Model | None) -> onnx.ModelProto:
+    """Images uint8 (N, H, W, 3) of any size -> ``memory``, ``first_h`` and ``first_c``."""
+
+    def encode(pixels: tf.Tensor) -> list[tf.Tensor]:
+        source = pixels if image_encoder is None else image_encoder(pixels, training=False)
+        return models.encoder(source, training=False)
+
+    shape = (image_encoder or models.encoder).input_shape[1:]
+    signature = tf.TensorSpec((None, *shape), tf.uint8, name="pixels")
+    model = convert_function(encode, [signature], ["memory", "first_h", "first_c"])
+    passes.clean_names(model.graph, models.encoder.name)
+    encoders = [models.encoder] if image_encoder is None else [models.encoder, image_encoder]
+    passes.name_weights(model.graph, [v for each in encoders for v in each.variables])
+    return passes.splice(text.image_reader(*shape[:2]), model)
+
+
+def image_encoder(prepared: "Prepared") -> keras.Model | None:
+    """The frozen network in front of a captioner of real images; None for other models."""
+    from hw2_keras.data.captions import CaptionData
+    from hw2_keras.generation import image_encoder_preset
+    from hw2_keras.models.captioner import resnet_encoder
+
+    data = prepared.data
+    if not isinstance(data, CaptionData) or data.source == "synthetic":
+        return None
+    return resnet_encoder(image_encoder_preset(), data.test.image.shape[1])
+
+
+def source_kind(source_vocabulary: Vocabulary | None) -> str:
+    """What a file is called by what it takes."""
+    if source_vocabulary is None:
+        return "captioner"
+    return "speller" if source_vocabulary.separator == " " else "translator"
+
+
+def generator_facts(
+    vocabulary: Vocabulary,
+    source_vocabulary: Vocabulary | None,
+    search: str,
+    length_penalty: float,
+    max_length: int,
+) -> dict[str, object]:
+    """The facts about an encoder-decoder that its runtime needs."""
+    kind = source_kind(source_vocabulary)
+    sizes = {"target": len(vocabulary)}
+    facts = {
+        "kind": "sampler" if search == "nucleus" else kind,
+        "source_kind": kind,
+        "search": search,
+        "length_penalty": length_penalty,
+        "max_length": max_length,
+        "vocabulary_sizes": sizes,
+    }
+    if source_vocabulary is not None:
+        sizes["source"] = len(source_vocabulary)
+        facts["symbols"] = list(source_vocabulary.tokens[len(SPECIALS) :])
+    return facts
 
 
 def convert_function(
@@ -177,12 +336,11 @@ def add_metadata(model: onnx.ModelProto, facts: dict[str, object]) -> None:
     )
 
 
-def describe(run: "Run", data, kind: str) -> dict[str, object]:
+def describe(run: "Run", data) -> dict[str, object]:
     """The facts about a run that travel inside its file."""
     record = run.record
     figures = {k: v for k, v in record["metrics"].items() if np.isscalar(v)}
     return {
-        "kind": kind,
         "experiment": record["experiment"],
         "edition": record["edition"],
         "title": run.experiment.title,
@@ -193,4 +351,4 @@ def describe(run: "Run", data, kind: str) -> dict[str, object]:
         "metrics": figures,
         "versions": record["versions"] | {"onnx": onnx.__version__},
         "licence": LICENCE + licence(data),
-    } | ({"labels": list(data.classes)} if kind == "classifier" else {})
+    }

@@ -1,14 +1,94 @@
 """Graph passes that leave a converted graph in the form that the file contract asks for."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, version_converter
+from onnx import helper, numpy_helper, parser, version_converter
 
 OPSET = 20
 ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
+IR_VERSION = 10  # read by onnxruntime 1.18 and everything later
+HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "ai.onnx.ml" : {ML_OPSET}]>'
+
+
+def parse_model(
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    statements: str,
+    weights: Mapping[str, np.ndarray],
+) -> onnx.ModelProto:
+    """A model from ONNX's textual form, one node per line.
+
+    Args:
+        inputs, outputs: declarations, e.g. ``float[N, 128] h``.
+        statements: the nodes.
+        weights: constants; those that the statements name are stored.
+    """
+    model = parser.parse_model(
+        f"{HEADER} graph ({', '.join(inputs)}) => ({', '.join(outputs)}) {{{statements}}}"
+    )
+    named = set(re.findall(r"\w+", statements))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in weights.items()
+        if name in named
+    )
+    return model
+
+
+def splice(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
+    """Both models as one: outputs of the first feed the inputs of the second of the same names.
+
+    The other names of the two must differ.
+    """
+    given = {value.name for value in first.graph.output}
+    inputs = [value for value in second.graph.input if value.name not in given]
+    graph = helper.make_graph(
+        [*first.graph.node, *second.graph.node],
+        second.graph.name,
+        [*first.graph.input, *inputs],
+        second.graph.output,
+        [*first.graph.initializer, *second.graph.initializer],
+    )
+    return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=second.opset_import)
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Names every node after its first output and its operator, in subgraphs too, in place."""
+    for node in graph.node:
+        node.name = f"{node.output[0] or node.op_type}/{node.op_type}"
+        for inner in _subgraphs(node):
+            name_nodes(inner)
+
+
+def name_scopes(graph: onnx.GraphProto) -> None:
+    """Puts the name of each subgraph before the names of its values, in place.
+
+    ``gates`` in the loop body ``step`` of the branch ``greedy`` becomes ``greedy/step/gates``:
+    every name of the model is then unique, which shape inference relies on.
+    """
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            _prefix(inner, f"{inner.name}/", {})
+
+
+def _prefix(graph: onnx.GraphProto, prefix: str, outer: Mapping[str, str]) -> None:
+    defined = [value.name for value in graph.input]
+    defined += [name for node in graph.node for name in node.output if name]
+    new = {**outer, **{name: prefix + name for name in defined}}
+    for value in (*graph.input, *graph.output):
+        value.name = new.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+        for inner in _subgraphs(node):
+            _prefix(inner, f"{prefix}{inner.name}/", new)
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
 def to_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -18,7 +98,7 @@ def to_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     model.opset_import.extend(
         [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     )
-    model.ir_version = 10  # read by onnxruntime 1.18 and everything later
+    model.ir_version = IR_VERSION
     return model
 
 
@@ -46,8 +126,7 @@ def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     del graph.value_info[:]  # shapes are inferred again, under the new names
-    for node in graph.node:
-        node.name = f"{node.output[0] or node.op_type}/{node.op_type}"
+    name_nodes(graph)
 
 
 def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:

@@ -2,23 +2,31 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.runtime import ModelError, load
+from export.runtime import Found, Generator, ModelError, Sampler, load
 
 if TYPE_CHECKING:
     import keras
 
     from hw2_keras.data.images import ImageData
+    from hw2_keras.generation import Prepared
+    from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
 
 BATCH_SIZES = (1, 7, 64)
-TOLERANCE = 1e-5  # largest accepted difference of a probability
+TOLERANCE = 1e-5  # largest accepted difference of a probability or an attention weight
+SCORE_TOLERANCE = 1e-4  # of a score, the mean of up to 50 log-probabilities
 COMPARED = 448  # images compared at every batch size: a multiple of 7 and of 64, and over 256
+NUM_BEAMS = 5
+TOP_P = 0.8
+SEED = 42
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,14 @@ class Parity:
         examples: number of test examples compared at each batch size.
         batch_sizes: the batch sizes.
         different_answers: how many labels (or strings) differ, over all batch sizes.
-        max_difference: largest absolute difference of a probability.
+        max_difference: largest absolute difference of a probability (or a score).
         metric: the figure computed on the whole test split, e.g. "test_accuracy".
         keras, onnx: that figure in both runtimes.
         bytes: size of the file.
+        tolerance: what ``max_difference`` must stay below.
+        attention_difference: largest absolute difference of an attention weight; None for a
+            model without attention.
+        more: further figures by name, each in (Keras, ONNX).
     """
 
     experiment: str
@@ -46,24 +58,39 @@ class Parity:
     keras: float
     onnx: float
     bytes: int
+    tolerance: float = TOLERANCE
+    attention_difference: float | None = None
+    more: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        """True when answers and metric are identical and differences below 1e-5."""
+        """True when answers and figures are identical and differences below their tolerance."""
         return (
             self.different_answers == 0
-            and self.max_difference < TOLERANCE
-            and self.keras == self.onnx
+            and self.max_difference < self.tolerance
+            and (self.attention_difference is None or self.attention_difference < TOLERANCE)
+            and all(keras == onnx for keras, onnx in self.figures.values())
         )
+
+    @property
+    def figures(self) -> dict[str, tuple[float, float]]:
+        """All figures by name, each in (Keras, ONNX)."""
+        return {self.metric: (self.keras, self.onnx)} | self.more
 
     def check(self) -> None:
         """Raises ``ModelError`` with the largest difference unless the file passed."""
         if not self.passed:
             raise ModelError(
                 f"the ONNX file disagrees with Keras: {self.different_answers} different answers, "
-                f"largest difference {self.max_difference:.2g} (allowed {TOLERANCE:g}), "
+                f"largest difference {self.max_difference:.2g} (allowed {self.tolerance:g}), "
+                f"{self._attention()}"
                 f"{self.metric} {self.onnx} instead of {self.keras}; no file was written"
             )
+
+    def _attention(self) -> str:
+        if self.attention_difference is None:
+            return ""
+        return f"of attention {self.attention_difference:.2g} (allowed {TOLERANCE:g}), "
 
     def save(self, model_path: Path) -> Path:
         """Writes the report beside the model as ``NAME.parity.json``."""
@@ -75,21 +102,26 @@ class Parity:
 
     def __str__(self) -> str:
         sizes = ", ".join(map(str, self.batch_sizes))
-        return "\n".join(
-            (
-                f"parity of {self.experiment} ({self.source} data)",
-                f"  compared         {self.examples} test examples at batch sizes {sizes}",
-                f"  different        {self.different_answers} answers",
-                f"  max difference   {self.max_difference:.2e} (allowed {TOLERANCE:g})",
-                f"  {self.metric:<16} Keras {self.keras:.4f}, ONNX {self.onnx:.4f}",
-                f"  file             {self.bytes / 1e6:.2f} MB",
-                f"  verdict          {'passed' if self.passed else 'FAILED'}",
-            )
-        )
+        attention = []
+        if self.attention_difference is not None:
+            attention = [f"{self.attention_difference:.2e} (allowed {TOLERANCE:g})"]
+        rows = [
+            ("compared", f"{self.examples} test examples at batch sizes {sizes}"),
+            ("different", f"{self.different_answers} answers"),
+            ("max difference", f"{self.max_difference:.2e} (allowed {self.tolerance:g})"),
+            *(("of attention", text) for text in attention),
+            *((n, f"Keras {k:.4f}, ONNX {o:.4f}") for n, (k, o) in self.figures.items()),
+            ("file", f"{self.bytes / 1e6:.2f} MB"),
+            ("verdict", "passed" if self.passed else "FAILED"),
+        ]
+        lines = [f"  {name:<16} {text}" for name, text in rows]
+        return "\n".join([f"parity of {self.experiment} ({self.source} data)", *lines])
 
 
 def verify_run(path: Path, run: "Run") -> Parity:
-    """Compares a file with the finished run that it was made from; see ``verify_classifier``.
+    """Compares a file with the finished run that it was made from.
+
+    See ``verify_classifier`` and ``verify_generator``.
 
     Raises:
         ModelError: the file holds another experiment than the run.
@@ -100,7 +132,11 @@ def verify_run(path: Path, run: "Run") -> Parity:
             f"{path} holds {info['experiment']} and {run.path} is {run.experiment.name}: "
             "give the run that the file was made from"
         )
-    return verify_classifier(path, run.model(), run.data())
+    if info["kind"] == "classifier":
+        return verify_classifier(path, run.model(), run.data())
+    from hw2_keras.generation import prepare
+
+    return verify_generator(path, run.models(), prepare(run.data(), run.path.parent))
 
 
 def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> Parity:
@@ -140,3 +176,115 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
         onnx=float((everything == classes[label]).mean()),
         bytes=path.stat().st_size,
     )
+
+
+def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared") -> Parity:
+    """Compares an encoder-decoder's file with ``hw2_keras.decoding`` on the whole test split.
+
+    Every text of greedy search and of a beam of 5 must be the same at batch sizes 1, 7 and 64,
+    for a sampler every sample with the same random numbers; scores, the attention of the best
+    and the data set's figures are compared too.
+
+    Args:
+        path: the file.
+        models: the Keras models.
+        prepared: the data set with its encoded sources.
+    """
+    from hw2_keras import generation
+
+    model, data = load(path), prepared.data
+    is_text = model.source_kind != "captioner"
+    sources = data.test.source if is_text else data.test.image
+    truth = data.test.target if is_text else data.test.captions
+    different, largest, looks, figures = 0, 0.0, [], {}
+    for name, search in searches(model).items():
+        expected = decode(models, prepared, model.info, search)
+        for size in BATCH_SIZES:
+            found = answer(model, sources, search, size)
+            different += int((found.texts != expected.texts).sum())
+            largest = max(largest, largest_difference(found.scores, expected.scores))
+            if found.attention is not None:
+                looks.append(attention_difference(found, expected))
+        keras_figures, onnx_figures = (
+            generation.figures(data.name, each.texts[:, 0].tolist(), truth)
+            for each in (expected, found)
+        )
+        for metric, value in keras_figures.items():
+            figures[f"test_{name}{metric}"] = (value, onnx_figures[metric])
+    metric, (keras, onnx) = next(iter(figures.items()))
+    return Parity(
+        experiment=model.info["experiment"],
+        source=data.source,
+        examples=len(sources),
+        batch_sizes=BATCH_SIZES,
+        different_answers=different,
+        max_difference=largest,
+        metric=metric,
+        keras=keras,
+        onnx=onnx,
+        bytes=path.stat().st_size,
+        tolerance=SCORE_TOLERANCE,
+        attention_difference=max(looks) if looks else None,
+        more={name: pair for name, pair in figures.items() if name != metric},
+    )
+
+
+def searches(model: Generator | Sampler) -> dict[str, int | None]:
+    """What is compared, by the prefix of its figures: widths of the beam; None for a sample."""
+    if isinstance(model, Sampler):
+        return {"nucleus_": None}
+    return {"": 1, f"beam{NUM_BEAMS}_": NUM_BEAMS}
+
+
+def answer(model: Generator | Sampler, sources: Sequence, search: int | None, size: int) -> Found:
+    """What the file answers, as arrays (N, K)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # unknown symbols are part of the test split
+        if search is not None:
+            return model.search(sources, search, batch_size=size)
+        found = model.sample(sources, TOP_P, SEED, batch_size=size)
+    return Found(found.texts[:, None], found.scores[:, None], None)
+
+
+def decode(models: "EncoderDecoder", prepared: "Prepared", info: dict, search: int | None) -> Found:
+    """What Keras answers on the test split, in the form of the runtime."""
+    from hw2_keras import decoding
+    from hw2_keras.generation import output_vocabulary
+
+    source, vocabulary = prepared.test, output_vocabulary(prepared.data)
+    max_length, penalty = info["max_length"], info["length_penalty"]
+    uniforms = np.random.default_rng(SEED).random((len(source), max_length), np.float32)
+    texts, scores, attention = [], [], []
+    for start in range(0, len(source), max(BATCH_SIZES)):
+        rows = slice(start, start + max(BATCH_SIZES))
+        batch = source[rows]
+        if search is None:
+            found = decoding.nucleus(models, batch, TOP_P, uniforms[rows], penalty)
+        elif search == 1:
+            found = decoding.greedy(models, batch, max_length, penalty)
+        else:
+            found = decoding.beam(models, batch, max_length, search, penalty)
+        texts += [[vocabulary.decode(tokens) for tokens in row] for row in found.tokens.numpy()]
+        scores.append(found.scores.numpy())
+        if found.attention is not None:
+            attention += list(found.attention.numpy())
+    return Found(np.array(texts, object), np.concatenate(scores), attention or None)
+
+
+def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest absolute difference; infinities must be at the same places."""
+    finite = np.isfinite(expected)
+    if not np.array_equal(np.isfinite(found), finite):
+        return np.inf
+    return float(np.abs(found[finite] - expected[finite]).max())
+
+
+def attention_difference(found: Found, expected: Found) -> float:
+    """Largest absolute difference of a weight; the weights left out of ``found`` are zero."""
+    largest = 0.0
+    for look, reference in zip(found.attention, expected.attention, strict=True):
+        padded = np.zeros((max(len(look), len(reference)), reference.shape[1]), np.float32)
+        padded[: look.shape[0], : look.shape[1]] = look
+        padded[: reference.shape[0]] -= reference
+        largest = max(largest, float(np.abs(padded).max()))
+    return largest

@@ -1,0 +1,403 @@
+"""Greedy, beam and nucleus search around a network's step, each as one ONNX ``Loop``.
+
+The searches are those of ``hw2_keras.decoding``, ties included. Their bodies refer to the weights
+and the encoded source outside of them; only what a step changes is carried. Texts grow inside the
+loop, token by token, so that no second loop has to spell them.
+
+In the statements N is the number of sources, K of beams, R = N·K of rows, T_out of steps.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from onnx import ModelProto
+
+from export.passes import parse_model
+from export.recurrent import Network
+from export.text import spelling
+from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
+
+CONSTANTS = {
+    "pad": np.int64(PAD),
+    "sos": np.int64(SOS),
+    "eos": np.int64(EOS),
+    "no_text": np.array("", object),
+    "zero": np.float32(0),
+    "one": np.float32(1),
+    "minus_infinity": np.float32(-np.inf),
+    "number_0": np.int64(0),
+    "number_1": np.int64(1),
+    "axis_0": np.array([0]),
+    "axis_1": np.array([1]),
+    "axis_2": np.array([2]),
+    "last": np.array([-1]),
+    "as_row": np.array([-1]),
+    "as_column": np.array([-1, 1]),
+    "yes": np.bool_(True),
+}
+
+ONE_ROW_EACH = """
+    rows = Shape <start = 0, end = 1> (first_h)
+    first_token = Expand (sos, rows)
+    first_text = Expand (no_text, rows)
+    all_growing = Expand (yes, rows)
+"""
+
+
+class Choice(NamedTuple):
+    """How a search with one row per source takes its tokens.
+
+    Attributes:
+        step: statements from ``logits`` (N, V) and the step ``t`` to ``chosen`` (N,).
+        kept: what the loop keeps of every step for ``gains``, as declared in the loop.
+        all_kept: the name of that after the loop, with T_out as its first axis.
+        gains: statements from that to ``gains`` (T_out, N), log-probabilities of the tokens.
+    """
+
+    step: str
+    kept: str
+    all_kept: str
+    gains: str
+
+
+# The largest logit is the most probable token: probabilities can wait until after the loop.
+GREEDY = Choice(
+    step="""
+    chosen = ArgMax <axis = 1, keepdims = 0> (logits)
+    """,
+    kept="float[N, V] logits",
+    all_kept="all_logits",
+    gains="""
+    log_probabilities = LogSoftmax (all_logits)
+    gains = ReduceMax <keepdims = 0> (log_probabilities, axis_2)
+    """,
+)
+
+# The smallest set of most probable tokens whose mass reaches top_p; `uniforms` picks from it.
+NUCLEUS = Choice(
+    step="""
+    log_probabilities = LogSoftmax (logits)
+    probabilities = Exp (log_probabilities)
+    falling, order = TopK (probabilities, vocabulary_size)
+    mass_before = CumSum <exclusive = 1> (falling, number_1)
+    inside = Less (mass_before, top_p)
+    nucleus = Where (inside, falling, zero)
+    mass = CumSum (nucleus, number_1)
+    nucleus_mass = Gather <axis = 1> (mass, last)
+    uniform = Gather <axis = 1> (uniforms, t)
+    uniform_column = Unsqueeze (uniform, axis_1)
+    threshold = Mul (uniform_column, nucleus_mass)
+    is_passed = LessOrEqual (mass, threshold)
+    passed = Cast <to = 7> (is_passed)
+    first_above = ReduceSum (passed, axis_1)
+    in_nucleus = Cast <to = 7> (inside)
+    nucleus_size = ReduceSum (in_nucleus, axis_1)
+    last_inside = Sub (nucleus_size, number_1)
+    rank = Min (first_above, last_inside)
+    chosen_column = GatherElements <axis = 1> (order, rank)
+    gain_column = GatherElements <axis = 1> (log_probabilities, chosen_column)
+    chosen = Squeeze (chosen_column, axis_1)
+    gain = Squeeze (gain_column, axis_1)
+    """,
+    kept="float[N] gain",
+    all_kept="gains",
+    gains="",
+)
+
+# Only a growing text ends, so that "exclusive or" is "growing and not at its end".
+EXTEND_ONE_EACH = """
+    next_token = Where (growing, chosen, pad)
+    is_end = Equal (next_token, eos)
+    next_growing = Xor (growing, is_end)
+    go_on = ReduceMax <keepdims = 0> (next_growing)
+"""
+
+# A text's length is the step at which its EOS came, or all steps.
+SCORE_ONE_EACH = """
+    step_shape = Shape <start = 0, end = 1> (ends)
+    last_step = Squeeze (step_shape)
+    after_last_step = Add (last_step, number_1)
+    step_row = Range (number_1, after_last_step, number_1)
+    step_column = Unsqueeze (step_row, axis_1)
+    end_steps = Where (ends, step_column, last_step)
+    end_step = ReduceMin <keepdims = 0> (end_steps, axis_0)
+    in_text = LessOrEqual (step_column, end_step)
+    gains_in_text = Where (in_text, gains, zero)
+    totals = ReduceSum <keepdims = 0> (gains_in_text, axis_0)
+    lengths_found = Cast <to = 1> (end_step)
+"""
+
+ATTENTION_ONE_EACH = """
+    looks_by_step = Squeeze (looks, axis_2)
+    is_shown = Unsqueeze (in_text, last)
+    shown_looks = Where (is_shown, looks_by_step, zero)
+    greedy_attention = Transpose <perm = [1, 0, 2]> (shown_looks)
+"""
+
+# All hypotheses of a source start equal: only the first may be extended.
+K_ROWS_EACH = """
+    sources = Shape <start = 0, end = 1> (first_h)
+    beams = Reshape (num_beams, as_row)
+    rows = Mul (sources, beams)
+    row_count = Squeeze (rows)
+    row_numbers = Range (number_0, row_count, number_1)
+    source_of_row = Div (row_numbers, beams)
+    beam_of_row = Mod (row_numbers, beams)
+    is_first_beam = Equal (beam_of_row, number_0)
+    first_total_row = Where (is_first_beam, zero, minus_infinity)
+    first_total = Unsqueeze (first_total_row, axis_1)
+    beam_h = Gather (first_h, source_of_row)
+    beam_c = Gather (first_c, source_of_row)
+    first_token = Expand (sos, rows)
+    first_text = Expand (no_text, rows)
+    one_column = Concat <axis = 0> (rows, axis_1)
+    all_growing = Expand (yes, one_column)
+    first_length = Expand (zero, one_column)
+    best_of_row = Min (beams, vocabulary_size)
+    candidates_per_source = Mul (beams, best_of_row)
+    source_count = Squeeze (sources)
+    source_numbers = Range (number_0, source_count, number_1)
+    first_candidates = Mul (source_numbers, candidates_per_source)
+    first_candidate = Unsqueeze (first_candidates, axis_1)
+    all_of_source = Concat <axis = 0> (sources, as_row)
+    beams_of_source = Concat <axis = 0> (sources, beams)
+    candidate_count = Squeeze (best_of_row)
+    candidate_numbers = Range (number_0, candidate_count, number_1)
+    is_first_candidate = Equal (candidate_numbers, number_0)
+    frozen_gains = Where (is_first_candidate, zero, minus_infinity)
+"""
+
+# Every row ranks its own tokens first; then the candidates of one source compete. An ended row
+# goes on with PAD alone, for nothing.
+EXTEND_BEAMS = """
+    log_probabilities = LogSoftmax (logits)
+    own_gains, own_tokens = TopK (log_probabilities, best_of_row)
+    gains = Where (growing, own_gains, frozen_gains)
+    tokens = Where (growing, own_tokens, pad)
+    totals = Add (total, gains)
+    grown_length = Add (length, one)
+    lengths = Where (growing, grown_length, length)
+    {normalise}
+    scores_of_source = Reshape (candidate_scores, all_of_source)
+    best_scores, choice = TopK (scores_of_source, beams)
+    choice_of_all = Add (choice, first_candidate)
+    chosen = Reshape (choice_of_all, as_row)
+    row = Div (chosen, best_of_row)
+    token_row = Reshape (tokens, as_row)
+    next_token = Gather (token_row, chosen)
+    total_column = Reshape (totals, as_column)
+    next_total = Gather (total_column, chosen)
+    next_length = Gather (lengths, row)
+    next_h = Gather (new_h, row)
+    next_c = Gather (new_c, row)
+    was_growing = Gather (growing, row)
+    is_end = Equal (next_token, eos)
+    is_end_column = Unsqueeze (is_end, axis_1)
+    next_growing = Xor (was_growing, is_end_column)
+    go_on = ReduceMax <keepdims = 0> (next_growing)
+    text_before = Gather (text, row)
+"""
+
+# A path holds the row that each of its steps was taken from; the first column is no step.
+EXTEND_PATHS = """
+    path_before = Gather (path, row)
+    row_column = Unsqueeze (row, axis_1)
+    next_path = Concat <axis = 1> (path_before, row_column)
+"""
+
+ATTENTION_OF_BEST = """
+    best_rows = Mul (source_numbers, beams)
+    best_path = Gather (paths_found, best_rows)
+    step_shape = Shape <start = 0, end = 1> (looks)
+    last_step = Squeeze (step_shape)
+    steps = Range (number_0, last_step, number_1)
+    first_row_of_step = Mul (steps, rows)
+    ends_of_path = Shape <start = 1, end = 2> (best_path)
+    rows_of_path = Slice (best_path, axis_1, ends_of_path, axis_1)
+    look_rows = Add (rows_of_path, first_row_of_step)
+    positions = Shape <start = 3, end = 4> (looks)
+    one_look_per_row = Concat <axis = 0> (as_row, positions)
+    look_of_row = Reshape (looks, one_look_per_row)
+    best_looks = Gather (look_of_row, look_rows)
+    best_lengths = Gather (lengths_found, best_rows)
+    steps_before = Cast <to = 1> (steps)
+    in_text = Less (steps_before, best_lengths)
+    is_shown = Unsqueeze (in_text, last)
+    beam_attention = Where (is_shown, best_looks, zero)
+"""
+
+
+def search_model(
+    network: Network, vocabulary: Vocabulary, search: str, length_penalty: float
+) -> ModelProto:
+    """The search around a network, from encoder inputs to texts.
+
+    Args:
+        network: statements and weights; see ``Network`` for the inputs that the model has.
+        vocabulary: of the output.
+        search: "beam" (further inputs ``num_beams`` and ``max_length``, outputs ``text_out``
+            (N, num_beams), ``scores`` and, with attention, ``attention`` (N, T_out, T_in)) or
+            "nucleus" (further inputs ``top_p`` and ``uniforms``, outputs (N,)).
+        length_penalty: exponent of the length by which scores are divided.
+    """
+    spell, spelled = spelling(vocabulary)
+    units, size = network.units, network.memory_size
+    if network.encoder:
+        inputs = ["int64[N, T_in] ids", "int32[N] lengths"]
+    else:
+        inputs = [f"float[N, T_in, {size}] memory"]
+        inputs += [f"float[N, {units}] first_{state}" for state in "hc"]
+    statements = network.encoder + network.before
+    if search == "nucleus":
+        inputs += ["float top_p", "float[N, max_length] uniforms"]
+        outputs = ["string[N] text_out", "float[N] scores"]
+        statements += nucleus(network, spell, length_penalty)
+    else:
+        inputs += ["int64 num_beams", "int64 max_length"]
+        outputs = results("num_beams", network.attention)
+        statements += greedy_or_beam(network, spell, length_penalty)
+    sizes = {"vocabulary_size": np.array([len(vocabulary)])}
+    weights = CONSTANTS | sizes | spelled | network.weights
+    weights["length_penalty"] = np.float32(length_penalty)
+    return parse_model(inputs, outputs, statements, weights)
+
+
+def stepwise_models(network: Network) -> tuple[ModelProto, ModelProto]:
+    """A text network for a search outside of ONNX: its encoder and its step.
+
+    Returns:
+        ``ids``, ``lengths`` -> ``first_h``, ``first_c`` and the fixed values; and ``token``,
+        ``h``, ``c`` and the fixed values -> ``logits``, ``new_h``, ``new_c`` and ``look``.
+    """
+    states = {name: f"float[R, {network.units}] {name}" for name in ("h", "c", "new_h", "new_c")}
+    encoder = parse_model(
+        ["int64[N, T_in] ids", "int32[N] lengths"],
+        [f"float[N, {network.units}] first_{state}" for state in "hc"] + list(network.fixed),
+        network.encoder + network.before,
+        CONSTANTS | network.weights,
+    )
+    looks = ["float[N, K, T_in] look"] if network.attention else []
+    step = parse_model(
+        ["int64[R] token", states["h"], states["c"], *network.fixed],
+        ["float[R, V] logits", states["new_h"], states["new_c"], *looks],
+        network.step,
+        CONSTANTS | network.weights,
+    )
+    return encoder, step
+
+
+def results(beams: str, attention: bool, prefix: str = "") -> list[str]:
+    """Declarations of what a search for ``beams`` texts per source gives."""
+    looks = [f"float[N, T_out, T_in] {prefix}attention"] if attention else []
+    return [
+        f"string[N, {beams}] {prefix}text_out",
+        f"float[N, {beams}] {prefix}scores",
+        *looks,
+    ]
+
+
+def greedy_or_beam(network: Network, spell: str, length_penalty: float) -> str:
+    """Statements for both: a step of greedy search has half the nodes of a step of one beam."""
+    names = ", ".join(["text_out", "scores"] + ["attention"] * network.attention)
+    return f"""
+    is_greedy = Equal (num_beams, number_1)
+    {names} = If (is_greedy) <
+        then_branch = greedy_search ()
+            => ({", ".join(results("1", network.attention, "greedy_"))})
+        {{
+            {one_sequence(network, GREEDY, spell, length_penalty)}
+            greedy_text_out = Unsqueeze (text_found, axis_1)
+            greedy_scores = Unsqueeze (score, axis_1)
+            {ATTENTION_ONE_EACH if network.attention else ""}
+        }},
+        else_branch = beam_search ()
+            => ({", ".join(results("num_beams", network.attention, "beam_"))})
+        {{
+            {beam(network, spell, length_penalty)}
+        }}
+    >
+    """
+
+
+def nucleus(network: Network, spell: str, length_penalty: float) -> str:
+    """Statements for a sample of each source."""
+    return f"""
+    max_length = Shape <start = 1, end = 2> (uniforms)
+    {one_sequence(network, NUCLEUS, spell, length_penalty)}
+    text_out = Identity (text_found)
+    scores = Identity (score)
+    """
+
+
+def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: float) -> str:
+    """Statements for a search with one row per source, to ``text_found`` and ``score`` (N,)."""
+    units = network.units
+    looks, look = (", looks", ", float[N, 1, T_in] look") if network.attention else ("", "")
+    return f"""
+    {ONE_ROW_EACH}
+    last_token, last_h_found, last_c_found, still_growing, text_found, ends,
+        {choice.all_kept}{looks} = Loop
+        (max_length, yes, first_token, first_h, first_c, all_growing, first_text) <
+        body = step
+            (int64 t, bool going, int64[N] token, float[N, {units}] h, float[N, {units}] c,
+             bool[N] growing, string[N] text_before)
+            => (bool go_on, int64[N] next_token, float[N, {units}] new_h, float[N, {units}] new_c,
+                bool[N] next_growing, string[N] next_text, bool[N] is_end, {choice.kept}{look})
+        {{
+            {network.step}
+            {choice.step}
+            {EXTEND_ONE_EACH}
+            {spell}
+        }}
+    >
+    {choice.gains}
+    {SCORE_ONE_EACH}
+    {normalise("score", "totals", "lengths_found", length_penalty)}
+    """
+
+
+def beam(network: Network, spell: str, length_penalty: float) -> str:
+    """Statements for the search with K rows per source."""
+    units = network.units
+    carried = f"""float[R, {units}] {{0}}h, float[R, {units}] {{0}}c, bool[R, 1] {{0}}growing,
+        float[R, 1] {{0}}total, float[R, 1] {{0}}length, string[R] {{0}}text"""
+    first = ["first_token, beam_h, beam_c, all_growing, first_total, first_length, first_text"]
+    found = ["last_token, last_h_found, last_c_found, still_growing, total_found, lengths_found"]
+    found += ["text_found"]
+    start, extend, finish = "", "", ""
+    before, after = f"int64[R] token, {carried.format('')}", f"{carried.format('next_')}"
+    after = f"int64[R] next_token, {after}"
+    if network.attention:
+        start = "first_path = Unsqueeze (row_numbers, axis_1)"
+        extend, finish = EXTEND_PATHS, ATTENTION_OF_BEST
+        first, found = [*first, "first_path"], [*found, "paths_found, looks"]
+        before += ", int64[R, steps] path"
+        after += ", int64[R, steps_now] next_path, float[N, K, T_in] look"
+    in_step = normalise("candidate_scores", "totals", "lengths", length_penalty)
+    return f"""
+    {K_ROWS_EACH}
+    {start}
+    {", ".join(found)} = Loop (max_length, yes, {", ".join(first)}) <
+        body = step (int64 t, bool going, {before}) => (bool go_on, {after})
+        {{
+            {network.step}
+            {EXTEND_BEAMS.format(normalise=in_step)}
+            {extend}
+            {spell}
+        }}
+    >
+    {normalise("score", "total_found", "lengths_found", length_penalty)}
+    beam_scores = Reshape (score, beams_of_source)
+    beam_text_out = Reshape (text_found, beams_of_source)
+    {finish}
+    """
+
+
+def normalise(score: str, total: str, length: str, length_penalty: float) -> str:
+    """Statements for total / length ** length_penalty."""
+    if length_penalty == 1:
+        return f"{score} = Div ({total}, {length})"
+    return f"""
+    {score}_divisor = Pow ({length}, length_penalty)
+    {score} = Div ({total}, {score}_divisor)
+    """
