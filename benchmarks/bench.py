@@ -5,12 +5,14 @@
     python benchmarks/bench.py --json speed.json     the table as JSON too
 
 A section is a module beside this one with a function ``rows() -> Iterator[Row]``. Close other
-programs first: frameworks share the processor with whatever else is running.
+programs first: PyTorch's threads wait for each other by spinning, so on a busy machine it slows
+down many times more than TensorFlow does and the ratios flatter ours.
 """
 
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +21,7 @@ from pathlib import Path
 from measure import Row
 
 SECTIONS = ("classifiers", "cold_start")
+BUSY = 0.5  # processes running or waiting, on average over the last minute
 HEADINGS = ("section", "what", "unit", "ours", "theirs", "ratio", "target", "met")
 
 
@@ -30,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}: expected {', '.join(SECTIONS)}")
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"load average {load:.1f}: other programs will distort the ratios", file=sys.stderr)
     rows = []
     for name in options.sections or SECTIONS:
         for row in importlib.import_module(name).rows():
