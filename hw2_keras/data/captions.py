@@ -87,9 +87,9 @@ def load_real(name: str, seed: int = 42) -> CaptionData:
     if folder is None:
         raise UsageError(f"data set {name!r} not found: {HOW_TO_GET[name]}")
     files = [read_captions(folder / f"{split}.json") for split in SPLITS]
-    return record(
-        name, "real", str(folder), [make_split(folder, *f) for f in files], pairs_of(files[0][0])
-    )
+    splits = [make_split(folder, *f) for f in files]
+    where = "HW2_DATA_DIR" if folder.parent == data_dir() else "TensorFlow Datasets' manual folder"
+    return record(name, "real", f"{name} in {where}", splits, pairs_of(files[0][0]))
 
 
 def load_synthetic(name: str, seed: int = 42) -> CaptionData:

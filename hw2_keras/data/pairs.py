@@ -134,7 +134,7 @@ def load_real(name: str, seed: int = 42) -> PairData:
             )
             for rows in tables
         ]
-        return record(name, "real", str(path), splits)
+        return record(name, "real", f"{path.name} in HW2_DATA_DIR", splits)
     path = fetch(layout.url, download_path(name))
     pairs = read_anki(path) if name == "spa_eng" else read_wikipron(path)
     origin = f"{layout.url}, split with RandomState({SPLIT_SEED}): another draw than the course's"
