@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
     sub = command(beams, "beams", "measure beam search at several widths, for several runs")
     sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
     sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    sub = command(report, "report", "write the page 'reported / reproduced'")
+    sub.add_argument(
+        "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
+    )
+    sub.add_argument("--out", type=Path, default=Path("site"), help="default: %(default)s")
     sub = command(theory, "theory", "draw the pictures of the paper questions")
     sub.add_argument("--out", type=Path, default=Path("theory"), help="default: %(default)s")
     sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
@@ -186,6 +191,15 @@ def beams(options: argparse.Namespace) -> None:
         rows += beams.study(run)
     print(beams.table(rows))
     print_files(options.out, beams.write(rows, options.out))
+
+
+def report(options: argparse.Namespace) -> None:
+    from hw2_keras import page
+
+    written, found = page.make(options.results, options.out)
+    for problem in found.problems:
+        print(f"hw2: left out: {problem}", file=sys.stderr)
+    print(f"{len(found.runs) + len(found.others)} runs; open {written}")
 
 
 def theory(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """The demo: small models on synthetic data, exported, and used without TensorFlow.
 
-A sweep of one classifier over three learning rates, and a speller without and with attention.
+A sweep of one classifier over three learning rates, and a speller without and with attention; the
+best classifier and the speller with attention leave as ONNX files.
 """
 
 import base64
@@ -54,7 +55,7 @@ def make(folder: Path) -> Path:
         The page.
 
     Raises:
-        UsageError: the folder cannot be written, or the exported file failed its verification.
+        UsageError: the folder cannot be written, or an exported file failed its verification.
     """
     started = time.perf_counter()
     found = sweep("kmnist_cnn", epochs=EPOCHS, out=folder / "runs")
@@ -65,19 +66,20 @@ def make(folder: Path) -> Path:
         raise UsageError(
             f"every run in {folder / 'runs'} diverged: delete the folder and try again"
         )
-    onnx = folder / "kmnist_cnn.onnx"
-    converted = _command("export", "convert", best.path, "--output", onnx)
-    answered = _use_without_tensorflow(best, onnx, folder)
-    described = _command("export", "info", onnx)
     sections = [
         (
             "A classifier at three rates",
             _text(report.heading(best)) + _pre(report.sweep_table(found)),
         ),
         ("Its pictures", "".join(_figure(picture) for picture in pictures)),
-        ("The exported file", _pre(converted) + _pre(described)),
-        ("Used in a process that has no TensorFlow", _pre(answered)),
-        ("A speller without and with attention", _speller(folder)),
+        *_exported(best, folder, _example_image(best, folder)),
+    ]
+    spellers = [
+        train(name, epochs=SPELLER_EPOCHS, out=folder / "runs") for name in ("p2g", "p2g_attention")
+    ]
+    sections += [
+        ("A speller without and with attention", _compared(spellers, folder / "runs")),
+        *_exported(spellers[1], folder, _example_word(spellers[1])),
     ]
     page = folder / "index.html"
     write_atomically(page, lambda file: file.write(_page(sections).encode()))
@@ -85,32 +87,49 @@ def make(folder: Path) -> Path:
     return page
 
 
-def _speller(folder: Path) -> str:
-    """Trains both spellers and returns their section of the page."""
-    spellers = [
-        train(name, epochs=SPELLER_EPOCHS, out=folder / "runs") for name in ("p2g", "p2g_attention")
-    ]
+def _compared(spellers: Sequence[Run], out: Path) -> str:
+    """Tables and pictures of both spellers."""
     tables = "".join(_text(report.heading(r)) + _pre(report.run_table(r)) for r in spellers)
-    pictures = illustrate.compare(spellers, folder / "runs")
+    pictures = illustrate.compare(spellers, out)
     drawn = illustrate.illustrate(spellers[1])
     pictures += [picture for picture in drawn if picture.stem in ("attention_1", "examples")]
     return tables + "".join(_figure(picture) for picture in pictures)
 
 
-def _use_without_tensorflow(run: Run, onnx: Path, folder: Path) -> str:
-    """Answers for one test image in a fresh process and proves that TensorFlow stayed out."""
-    data = run.data()
-    picture = folder / "example.png"
-    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
+def _exported(run: Run, folder: Path, example: tuple[str, str]) -> list[tuple[str, str]]:
+    """Exports and verifies a run, then asks its file for one example in a process of its own.
+
+    Args:
+        example: what ``python -m export run`` is given, and the right answer.
+    """
+    onnx = folder / f"{run.experiment.name}.onnx"
+    converted = _command("export", "convert", run.path, "--output", onnx)
+    described = _command("export", "info", onnx)
+    question, truth = example
     script = (
         "import sys; from export.cli import main; "
-        f"status = main(['run', {str(onnx)!r}, {str(picture)!r}]); "
+        f"status = main(['run', {str(onnx)!r}, {question!r}]); "
         "loaded = {'tensorflow', 'keras'} & set(sys.modules); "
         "print('TensorFlow and Keras loaded:', sorted(loaded) or 'neither'); "
         "sys.exit(status or bool(loaded))"
     )
-    truth = data.classes[data.test.label[0]]
-    return _run([sys.executable, "-c", script]) + f"the image shows: {truth}"
+    answered = _run([sys.executable, "-c", script]) + f"the right answer: {truth}"
+    return [
+        (f"The exported file {onnx.name}", _pre(converted) + _pre(described)),
+        (f"{onnx.name} in a process that has no TensorFlow", _pre(answered)),
+    ]
+
+
+def _example_image(run: Run, folder: Path) -> tuple[str, str]:
+    data = run.data()
+    picture = folder / "example.png"
+    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
+    return str(picture), data.classes[data.test.label[0]]
+
+
+def _example_word(run: Run) -> tuple[str, str]:
+    data = run.data()
+    return data.test.source[0], data.test.target[0]
 
 
 def _command(*arguments: str | Path) -> str:
