@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -239,6 +240,9 @@ def image_encoder(prepared: "Prepared") -> keras.Model | None:
     return resnet_encoder(image_encoder_preset(), data.test.image.shape[1])
 
 
+CLEANED = set(string.ascii_lowercase) | set(" .!?")  # all that the course's cleaning leaves
+
+
 def source_kind(source_vocabulary: Vocabulary | None) -> str:
     """What a file is called by what it takes."""
     if source_vocabulary is None:
@@ -267,6 +271,8 @@ def generator_facts(
     if source_vocabulary is not None:
         sizes["source"] = len(source_vocabulary)
         facts["symbols"] = list(source_vocabulary.tokens[len(SPECIALS) :])
+    if kind == "translator":
+        facts["cleaned"] = set(facts["symbols"]) <= CLEANED
     return facts
 
 

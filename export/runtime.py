@@ -18,6 +18,7 @@ import difflib
 import json
 import operator
 import os
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -237,7 +238,8 @@ class SourceModel(Model):
             if not text.strip():
                 raise ModelError(f"source {number} is blank: expected at least one character")
         split = str.split if self.source_kind == "speller" else _characters
-        read = [split(unicodedata.normalize("NFC", text)) for text in texts]
+        clean = clean_sentence if self.info.get("cleaned") else _composed
+        read = [split(clean(text)) for text in texts]
         unknown = dict.fromkeys(s for symbols in read for s in symbols if s not in self._known)
         if unknown:
             warnings.warn(
@@ -283,11 +285,11 @@ class Generator(SourceModel):
     ):
         """The best texts for one source or for many.
 
-        A source is a string, composed here to NFC: for a speller symbols with white space
-        between them, for a translator a sentence, cleaned as the training data were (lower case,
-        no accents). For a captioner it is an image, uint8 (H, W, 3), of any size. Symbols and
-        characters that the model has never seen are read as "unknown"; a ``UserWarning`` names
-        them.
+        A source is a string: for a speller symbols with white space between them, for a
+        translator a sentence, which is cleaned here as the training data were where they were
+        (``clean_sentence``). For a captioner it is an image, uint8 (H, W, 3), of any size.
+        Symbols and characters that the model has never seen are read as "unknown"; a
+        ``UserWarning`` names them.
 
         Args:
             sources: one source, or any iterable of them; images also as one array (N, H, W, 3).
@@ -480,6 +482,21 @@ def _uniforms(uniforms: np.ndarray, rows: int) -> np.ndarray:
     if not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise ModelError("uniforms hold numbers outside [0, 1): draw them with rng.random()")
     return uniforms
+
+
+def clean_sentence(text: str) -> str:
+    """A sentence in lower case, without accents, with a space before each of ``.!?``.
+
+    Other punctuation becomes a space; letters and digits stay. So the course cleaned its pairs.
+    """
+    plain = "".join(
+        c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn"
+    )
+    return re.sub(r"[^\w.!?]+", " ", re.sub(r"([.!?])", r" \1", plain))
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _characters(text: str) -> list[str]:

@@ -16,7 +16,7 @@ import export
 import hw2_keras as hw2
 from export import convert, verify
 from export.cli import main
-from export.runtime import Generator, ModelError, Sampler, load
+from export.runtime import Generator, ModelError, Sampler, clean_sentence, load
 from hw2_keras import generation
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 from hw2_keras.models import build_encoder_decoder
@@ -236,6 +236,34 @@ def test_characters_are_composed(translate: Generator, recwarn: pytest.WarningsR
     assert not recwarn.list
     # a mark that composes with nothing is part of an unknown character, as in training
     assert translate("max\u0303ana") == translate("ma☃ana") == translate("ma\0ana")
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("¿Qué hora es?", " que hora es ?"),
+        ("que hora es ?", "que hora es ?"),
+        ("Sí, señor...", "si senor . . ."),
+        ("l'été 3", "l ete 3"),
+        ("estoy ☃ aquí!", "estoy aqui !"),
+    ],
+)
+def test_sentences_are_cleaned_as_the_course_did(text: str, cleaned: str) -> None:
+    from hw2_keras.data.pairs import clean_sentence as of_the_training_data
+
+    assert clean_sentence(text) == clean_sentence(cleaned) == cleaned
+    if not any(map(str.isdigit, text)):  # which the course drops, and the runtime names as unknown
+        assert of_the_training_data(text) == cleaned
+
+
+def test_a_translator_of_cleaned_sentences_cleans(tmp_path: Path) -> None:
+    vocabulary = Vocabulary((*SPECIALS, *"abcdefghijklmnopqrstuvwxyz .?!"), "")
+    size = len(vocabulary)
+    models = build_encoder_decoder("translate", source_size=size, target_size=size, seed=1)
+    graph = convert.generator_graph(models, vocabulary, vocabulary)
+    model = save(graph, tmp_path / "translate.onnx", vocabulary)
+    raw, cleaned = (model(text, 3, 3) for text in ("¡Veintidós!", " veintidos !"))
+    assert raw == cleaned != model("veintidos", 3, 3)
 
 
 def test_captions_of_images_of_any_size(caption: Generator) -> None:
