@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hw2_keras import generation, plots, runs
+from hw2_keras.data.pairs import PairData
+from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 from hw2_keras.plots import BeamRow
 from hw2_keras.report import format_table
@@ -22,39 +24,54 @@ def study(run: Run) -> list[dict]:
 
     Returns:
         One row per setting: ``experiment``, ``seed``, ``source``, ``num_beams``,
-        ``length_normalisation``, ``seconds`` and the data set's metrics on the test split.
+        ``length_normalisation``, ``seconds`` (search and metrics), ``length`` (see
+        `length_ratio`) and the data set's metrics on the test split.
 
     Raises:
         UsageError: the run is a classifier.
     """
     if run.experiment.task == "classification":
         raise UsageError(f"{run.path} is a classifier: beam search needs an encoder-decoder")
-    prepared = generation.prepare(run.data(), run.path.parent)
-    models, rows = run.models(), []
+    data, experiment = run.data(), run.experiment
+    prepared, models, rows = generation.prepare(data, run.path.parent), run.models(), []
+    vocabulary = generation.output_vocabulary(data)
+    truth = data.test.target if isinstance(data, PairData) else data.test.captions
     for num_beams in WIDTHS:
         for normalised in (True, False):
             started = time.perf_counter()
-            found = generation.evaluate_split(
+            texts = generation.decode_split(
                 models,
-                prepared,
-                run.experiment,
-                "test",
+                prepared.test,
+                vocabulary,
+                experiment.max_length,
                 search="beam",
                 num_beams=num_beams,
                 length_penalty=float(normalised),
             )
+            found = generation.figures(data.name, texts, truth)
             rows.append(
                 {
-                    "experiment": run.experiment.name,
+                    "experiment": experiment.name,
                     "seed": run.record["protocol"]["seed"],
                     "source": run.record["source"],
                     "num_beams": num_beams,
                     "length_normalisation": normalised,
                     "seconds": round(time.perf_counter() - started, 2),
+                    "length": round(length_ratio(texts, truth, vocabulary), 4),
                 }
                 | {f"test_{name}": value for name, value in found.items()}
             )
     return rows
+
+
+def length_ratio(texts: Sequence[str], truth: Sequence, vocabulary: Vocabulary) -> float:
+    """Tokens written for each token of the truth; of several references their mean counts."""
+
+    def count(text: str) -> int:
+        return len(vocabulary.split(text))
+
+    references = [[group] if isinstance(group, str) else group for group in truth]
+    return sum(map(count, texts)) / sum(sum(map(count, g)) / len(g) for g in references)
 
 
 def write(rows: Sequence[dict], folder: Path) -> list[Path]:
@@ -84,11 +101,11 @@ def table(rows: Sequence[dict]) -> str:
     for row in rows:
         key = (row["experiment"], row["num_beams"], row["length_normalisation"])
         groups.setdefault(key, []).append(row)
-    lines = [["model", "beams", "length norm", "seeds", "metrics (test)"]]
+    lines = [["model", "beams", "length norm", "seeds", "length", "metrics (test)"]]
     for (name, width, normalised), group in groups.items():
         metrics = [key for key in group[0] if key.startswith("test_")]
-        means = (f"{m[5:]} {sum(row[m] for row in group) / len(group):.4f}" for m in metrics)
-        lines.append(
-            [name, str(width), "on" if normalised else "off", str(len(group)), "  ".join(means)]
-        )
+        means = {m: sum(row[m] for row in group) / len(group) for m in ("length", *metrics)}
+        shown = "  ".join(f"{m[5:]} {means[m]:.4f}" for m in metrics)
+        norm = "on" if normalised else "off"
+        lines.append([name, str(width), norm, str(len(group)), f"{means['length']:.3f}", shown])
     return format_table(lines)

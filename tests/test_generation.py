@@ -11,7 +11,7 @@ import tensorflow as tf
 import hw2_keras as hw2
 from hw2_keras import beams, generation, illustrate, training
 from hw2_keras.cli import main
-from hw2_keras.data.vocabulary import EOS, PAD, SOS
+from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
 from hw2_keras.runs import Run
 
 COUNTS = {  # worked out by hand from the layer sizes of the SPEC
@@ -117,6 +117,13 @@ def test_evaluate_prints_every_search(speller: Run, capsys: pytest.CaptureFixtur
     assert "num_beams is 0" in capsys.readouterr().err
     assert main(["evaluate", str(speller.path), "--search", "nucleus", "--top-p", "1.5"]) == 2
     assert "top_p is 1.5" in capsys.readouterr().err
+
+
+def test_length_ratio_counts_tokens() -> None:
+    letters, words = (Vocabulary.from_texts([], separator) for separator in ("", " "))
+    assert beams.length_ratio(["ab", "abc"], ["abcd", "abcdef"], letters) == 0.5
+    assert beams.length_ratio(["a b c"], [("a b", "a b c d", "a b c")], words) == 1
+    assert beams.length_ratio(["a b", "a"], [("a", "a b c"), ("a b",)], words) == 0.75
 
 
 def test_beam_study_covers_widths_and_normalisation(
