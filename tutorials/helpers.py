@@ -1,20 +1,34 @@
-"""Question 2's paper questions, answered by small seeded experiments.
+"""What the tutorials share: arguments, figures, and small experiments for Question 2.
 
-A CNN against an MLP of the same input and output, the same pair after one fixed permutation of the
-pixels (2022-23 Q2), networks with and without pooling, and small kernels against one large kernel
-of the same receptive field (2024-25 Q2). Every comparison takes a record of ``load_data`` and
-trains each network the same way; on 2,000 images of 28x28 one takes about a minute on two cores.
+The experiments answer the paper questions of Question 2. A CNN against an MLP of the same input and
+output, the same pair after one fixed permutation of the pixels (2022-23 Q2), networks with and
+without pooling, and small kernels against one large kernel of the same receptive field (2024-25
+Q2). Every comparison takes a record of ``load_data`` and trains each network the same way; on 2,000
+images of 28x28 one takes a few seconds on two cores.
 """
 
+import argparse
+import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+import hw2_keras as hw2  # before Keras, whose backend it sets
+
+# isort: split
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
+from matplotlib.figure import Figure
 
+from hw2_keras import plots
+from hw2_keras.data import SOURCES
 from hw2_keras.data.images import ImageData
+from hw2_keras.runs import WEIGHTS, Run
 
 Builder = Callable[[tuple[int, ...], int], keras.Model]
 
@@ -33,6 +47,90 @@ def format_scores(scores: Sequence[Score]) -> str:
     lines = [f"{'network':<{width}}  parameters  test accuracy"]
     lines += [f"{s.name:<{width}}  {s.parameters:>10,}  {s.accuracy:>13.1%}" for s in scores]
     return "\n".join(lines)
+
+
+# ------------------------------------------------------------- what a tutorial is started with
+
+
+def arguments(epochs: int) -> argparse.Namespace:
+    """Reads ``--source``, ``--epochs`` and ``--out``; a notebook and the gallery have none.
+
+    From here on a ``UsageError`` (missing data, say) ends the script with one line and status 2.
+
+    Args:
+        epochs: default on synthetic data.
+
+    Returns:
+        ``source``; ``epochs``, None where real data are trained as long as the homework says; and
+        ``out``, the folder of the training runs. Its default is ``runs``; for real data and the
+        homework's epochs it is ``results``, whose finished runs are opened, not repeated.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--source", choices=SOURCES, default="synthetic", help="of the data")
+    parser.add_argument(
+        "--epochs", type=_epochs, help=f"{epochs} on synthetic data, the homework's on real data"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the runs: runs, or results (real data)")
+    given = parser.parse_args([] if "ipykernel" in sys.modules else None)
+    if given.out is None:
+        full = given.source == "real" and given.epochs is None
+        results = Path(__file__).resolve().parents[1] / "results"
+        given.out = Path(os.path.relpath(results)) if full else Path("runs")
+    if given.epochs is None and given.source == "synthetic":
+        given.epochs = epochs
+    sys.excepthook = _one_line
+    # Tutorials decode single examples, and TensorFlow remarks on every new shape.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return given
+
+
+def train(name: str, options: argparse.Namespace) -> Run:
+    """``hw2.train`` as the arguments say, for a tutorial that needs the run's weights.
+
+    ``results`` keeps the record of every run but the weights of few; a run whose weights are not
+    there is trained again, in ``runs``.
+    """
+    run = hw2.train(name, epochs=options.epochs, source=options.source, out=options.out)
+    if (run.path / WEIGHTS).exists():
+        return run
+    return hw2.train(name, epochs=options.epochs, source=options.source, out="runs")
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, traceback: object) -> None:
+    if issubclass(kind, hw2.UsageError):
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.__excepthook__(kind, error, traceback)
+
+
+# ------------------------------------------------------------------ what a tutorial leaves behind
+
+
+def file(name: str) -> Path:
+    """``runs/tutorials/SCRIPT/name`` below the current folder; makes the folders."""
+    path = Path("runs", "tutorials", Path(sys.argv[0]).stem, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def show(figure: Figure, name: str) -> None:
+    """Shows a figure in the gallery or a notebook; a script saves it as PNG and PDF instead.
+
+    Args:
+        figure: made without pyplot.
+        name: of the saved files, see :func:`file`.
+    """
+    if "sphinx_gallery" in sys.modules or "ipykernel" in sys.modules:
+        plt.figure(figure)  # both collect the figures that pyplot knows
+        return
+    png, _ = plots.save(figure, file(name))
+    print(f"figure: {png}")
 
 
 # ---------------------------------------------------------------------------- the networks
