@@ -1,4 +1,4 @@
-"""``python -m export``: convert, verify, info, run."""
+"""``python -m export``: convert, verify, info, run, quantize, web."""
 
 import argparse
 import json
@@ -78,6 +78,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--n-best", type=int, metavar="N", help="texts to print (default K)")
     sub.add_argument("--top-p", type=float, metavar="P", help="mass of the nucleus (default 0.8)")
     sub.add_argument("--seed", type=int, metavar="S", help="of the samples (default 42)")
+    sub = command(quantize, "quantize", "store weights as int8 and measure what that changes")
+    sub.add_argument("file", type=Path, metavar="FILE.onnx")
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="default: *.int8.onnx")
+    sub = command(web, "web", "make a browser page for files, to be served by any web server")
+    sub.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     return top
 
 
@@ -134,6 +140,38 @@ def run(options: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
         answer(model, options.inputs, **given)
+
+
+def quantize(options: argparse.Namespace) -> None:
+    from hw2_keras.cli import quiet_start
+
+    load(options.file)  # a bad file is named before the slow part
+    with quiet_start():
+        from export.quantize import quantize
+
+    from tqdm import tqdm
+
+    output = options.output or options.file.with_suffix(".int8.onnx")
+    with tqdm(desc="test split", unit="example", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            if done <= bar.n:  # the other file, or the next search
+                bar.reset(total)
+            bar.update(done - bar.n)
+
+        report = quantize(options.file, output, progress=progress)
+    print(report)
+    print(f"written to {output}")
+
+
+def web(options: argparse.Namespace) -> None:
+    from export.web.site import RUNTIME, build_site
+
+    print(f"getting {RUNTIME} through npm (33 MB the first time) ...", flush=True)
+    out = build_site(options.files, options.out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example")
+    print(f"  python -m http.server -d {options.out}")
 
 
 def classify(model: Classifier, paths: Sequence[str]) -> None:

@@ -71,7 +71,8 @@ def to_onnx(
         )
     from hw2_keras.generation import output_vocabulary, prepare
 
-    models, prepared = run.models(), prepare(data, run.path.parent)
+    models = run.models()
+    prepared = prepare(data, run.path.parent, run.record.get("encoder"))
     model = generator_graph(
         models,
         output_vocabulary(data),
@@ -237,7 +238,7 @@ def image_encoder(prepared: "Prepared") -> keras.Model | None:
     data = prepared.data
     if not isinstance(data, CaptionData) or data.source == "synthetic":
         return None
-    return resnet_encoder(image_encoder_preset(), data.test.image.shape[1])
+    return resnet_encoder(image_encoder_preset(prepared.encoder), data.test.image.shape[1])
 
 
 CLEANED = set(string.ascii_lowercase) | set(" .!?")  # all that the course's cleaning leaves
@@ -313,7 +314,7 @@ def convert_function(
     if problems:
         raise ModelError(f"cannot convert: {problems[0].splitlines()[0]}")
     rename_outputs(model.graph, outputs)
-    return passes.to_contract_opset(model)
+    return passes.settle_reshapes(passes.to_contract_opset(model))
 
 
 def rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:

@@ -1,11 +1,11 @@
 """Graph passes that leave a converted graph in the form that the file contract asks for."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, parser, version_converter
+from onnx import helper, numpy_helper, parser, shape_inference, version_converter
 
 OPSET = 20
 ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
@@ -58,8 +58,9 @@ def splice(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
 def name_nodes(graph: onnx.GraphProto) -> None:
     """Names every node after its first output and its operator, in subgraphs too, in place."""
     for node in graph.node:
-        node.name = f"{node.output[0] or node.op_type}/{node.op_type}"
-        for inner in _subgraphs(node):
+        output = re.sub(r"_\d+$", "", node.output[0]).split("/")[-1]
+        node.name = node.output[0] if output == node.op_type else f"{node.output[0]}/{node.op_type}"
+        for inner in subgraphs(node):
             name_nodes(inner)
 
 
@@ -70,7 +71,7 @@ def name_scopes(graph: onnx.GraphProto) -> None:
     every name of the model is then unique, which shape inference relies on.
     """
     for node in graph.node:
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             _prefix(inner, f"{inner.name}/", {})
 
 
@@ -83,11 +84,12 @@ def _prefix(graph: onnx.GraphProto, prefix: str, outer: Mapping[str, str]) -> No
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             _prefix(inner, f"{prefix}{inner.name}/", new)
 
 
-def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The branches of an ``If``, the body of a ``Loop``."""
     return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
@@ -102,24 +104,64 @@ def to_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def settle_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gives each ``Reshape`` with one free axis a constant shape, in place, and returns the model.
+
+    tf2onnx computes the shape from that of the input, with half a dozen nodes.
+    """
+    graph = model.graph
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.output)
+    }
+    for node in graph.node:
+        shape = shapes.get(node.output[0], [])
+        if node.op_type == "Reshape" and shape.count(0) == 1:
+            node.input[1] = f"{node.output[0]}/shape"
+            value = np.array([size or -1 for size in shape])
+            graph.initializer.append(numpy_helper.from_array(value, node.input[1]))
+    remove_unused(graph)
+    return model
+
+
+def remove_unused(graph: onnx.GraphProto) -> None:
+    """Removes nodes and initializers without a reader, in place; subgraphs stay as they are."""
+    needed = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            nodes.insert(0, node)
+            needed |= _read_by(node)
+    initializers = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(initializers)
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    read = set(node.input)
+    for inner in subgraphs(node):
+        read.update(value.name for value in inner.output)
+        read.update(*map(_read_by, inner.node))
+    return read
+
+
 def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
     """Renames nodes and tensors in place after the Keras layer that they come from.
 
-    ``StatefulPartitionedCall/fashion_cnn_1/conv1_1/convolution:0`` becomes
-    ``conv1/convolution``. Inputs and outputs of the graph keep their names.
+    The result of a ``Conv`` called ``StatefulPartitionedCall/fashion_cnn_1/conv1_1/convolution:0``
+    becomes ``conv1/Conv``. Inputs and outputs of the graph keep their names.
     """
     kept = {value.name for value in (*graph.input, *graph.output)}
+    operators = {output: node.op_type for node in graph.node for output in node.output}
     new: dict[str, str] = {}
-    taken = set(kept)
     for name in _names(graph):
         if name in kept or name in new or not name:
             continue
-        readable = _readable(name, model_name)
-        unique, count = readable, 2
-        while unique in taken:
-            unique, count = f"{readable}_{count}", count + 1
-        taken.add(unique)
-        new[name] = unique
+        layer, _, last = _readable(name, model_name).rpartition("/")
+        readable = "/".join(filter(None, (layer, operators.get(name, last))))
+        new[name] = _unused(readable, kept | set(new.values()))
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
@@ -129,11 +171,18 @@ def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
     name_nodes(graph)
 
 
+def _unused(name: str, taken: Container[str]) -> str:
+    unique, count = name, 2
+    while unique in taken:
+        unique, count = f"{name}_{count}", count + 1
+    return unique
+
+
 def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:
     """Names the initializers in place after the Keras variables that they hold.
 
     tf2onnx names them after the operation that read the variable. A convolution's kernel is
-    found in ONNX's order of axes too.
+    found in ONNX's order of axes too. Other constants are named after their first reader.
 
     Args:
         variables: Keras variables, whose ``path`` is e.g. ``conv1/kernel``.
@@ -148,6 +197,11 @@ def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:
                 new[initializer.name] = path
                 del values[path]
                 break
+    others = {initializer.name for initializer in graph.initializer} - set(new)
+    for node in graph.node:
+        for name in node.input:
+            if name in others and name not in new:
+                new[name] = _unused(f"{node.output[0]}/constant", new.values())
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     for node in graph.node:

@@ -100,8 +100,7 @@ ADDITIVE_SCORES = """
     query = Reshape (query_rows, query_shape)
     compared = Add (query, keys)
     matched = {activation} (compared)
-    score_columns = MatMul (matched, score_kernel)
-    scores = Squeeze (score_columns, last_axis)
+    scores = MatMul (matched, score_kernel)
 """
 
 BILINEAR_KEYS = """
@@ -221,9 +220,8 @@ def additive(layer: AdditiveAttention, state: str) -> tuple[str, str, dict[str, 
         "memory_kernel": array(layer.memory_kernel),
         "keys_bias": array(layer.bias) if layer.use_bias else np.zeros(units, np.float32),
         "query_kernel": array(layer.query_kernel),
-        "score_kernel": array(layer.score_kernel),
+        "score_kernel": array(layer.score_kernel)[:, 0],
         "query_axes": np.array([-1, 1, units]),
-        "last_axis": np.array([-1]),
         "axis_1": np.array([1]),
     }
     operator = {"tanh": "Tanh", "relu": "Relu"}[keras.activations.serialize(layer.activation)]

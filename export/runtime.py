@@ -71,8 +71,11 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
+    options = onnxruntime.SessionOptions()
+    # int8 weights become floats once, here, and not again in every call.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        session = onnxruntime.InferenceSession(content, providers=list(providers))
+        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises many unrelated types
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{path} cannot be run ({reason}): export it again") from error
@@ -82,7 +85,10 @@ def load(
             f"{path} was not made by this package (hw2.kind is {kind!r}): expected one of "
             f"{', '.join(KINDS)}"
         )
-    return KINDS[kind](session, info)
+    try:
+        return KINDS[kind](session, info)
+    except KeyError as error:
+        raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
 
 
 class Model:
@@ -117,15 +123,15 @@ class Classifier(Model):
 
     def __call__(
         self,
-        images: np.ndarray,
+        images: "np.ndarray | Iterable[np.ndarray]",
         batch_size: int = 256,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Labels of images.
 
         Args:
-            images: raw pixels, uint8 (N, H, W, C), or (H, W, C) for one image; the channel axis
-                may be left out when C is 1.
+            images: raw pixels, uint8 (N, H, W, C), or (H, W, C) for one image, or any iterable
+                of images; the channel axis may be left out when C is 1.
             batch_size: images per call of the session.
             progress: called with (images done, images in all) after each batch.
 
@@ -139,7 +145,7 @@ class Classifier(Model):
 
     def probabilities(
         self,
-        images: np.ndarray,
+        images: "np.ndarray | Iterable[np.ndarray]",
         batch_size: int = 256,
         progress: Progress | None = None,
     ) -> np.ndarray:
@@ -149,19 +155,20 @@ class Classifier(Model):
     def _run(
         self,
         output: str,
-        images: np.ndarray,
+        images: "np.ndarray | Iterable[np.ndarray]",
         batch_size: int,
         progress: Progress | None,
     ) -> np.ndarray:
-        images = self._checked(images)
+        images = self._checked(_array(images))
         results = []
         for rows in _batches(len(images), batch_size, progress):
             results.append(self._session.run([output], {"image": images[rows]})[0])
         return np.concatenate(results)
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
         height, width, channels = self.image_shape
+        if not images.size:
+            raise ModelError("no images: expected at least one")
         if images.dtype != np.uint8:
             raise ModelError(
                 f"images are {images.dtype}: expected raw pixels as uint8, 0 to 255; "
@@ -175,8 +182,6 @@ class Classifier(Model):
             raise ModelError(
                 f"images have shape {images.shape}: expected (N, {height}, {width}, {channels})"
             )
-        if not len(images):
-            raise ModelError("no images: expected at least one")
         return images
 
 
@@ -455,11 +460,15 @@ def _whole(name: str, value: int, least: str) -> int:
     return number
 
 
-def _images(images) -> np.ndarray:
+def _array(images) -> np.ndarray:
     try:
-        images = np.asarray(images if isinstance(images, np.ndarray) else list(images))
+        return np.asarray(images if isinstance(images, np.ndarray) else list(images))
     except (TypeError, ValueError) as error:
         raise ModelError("images of different sizes, or no images: give them one by one") from error
+
+
+def _images(images) -> np.ndarray:
+    images = _array(images)
     if images.size == 0:
         raise ModelError("no images: expected at least one")
     if images.dtype != np.uint8:
@@ -526,13 +535,15 @@ def inspect(content: bytes, path: Path) -> dict[str, object]:
                 _inspect_graph(value, domains)
             elif field == 8:  # ModelProto.opset_import
                 domains.add(_text(value, 1))
+            elif field == 25:  # ModelProto.functions: nodes of a domain of their own
+                domains.add(_text(value, 10) or "a local function")
             elif field == 14:  # ModelProto.metadata_props
                 key = _text(value, 1)
                 if key.startswith("hw2."):
                     info[key.removeprefix("hw2.")] = json.loads(_text(value, 2))
     except _ExternalData:
         raise ModelError(f"{path} keeps weights in other files: expected one whole file") from None
-    except (IndexError, ValueError) as error:
+    except (IndexError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is truncated or no ONNX file: copy or export it again") from error
     if not graphs:
         raise ModelError(f"{path} is truncated or no ONNX file: copy or export it again")
@@ -568,6 +579,8 @@ def _inspect_graph(graph: memoryview, domains: set[str]) -> None:
             _inspect_node(value, domains)
         elif field == 5:  # GraphProto.initializer
             _inspect_tensor(value)
+        elif field == 15:  # GraphProto.sparse_initializer
+            _inspect_sparse_tensor(value)
 
 
 def _inspect_node(node: memoryview, domains: set[str]) -> None:
@@ -576,8 +589,10 @@ def _inspect_node(node: memoryview, domains: set[str]) -> None:
             domains.add(str(value, "utf-8"))
         elif field == 5:  # NodeProto.attribute
             for inner, content in _fields(value):
-                if inner == 5:  # AttributeProto.t
+                if inner in (5, 10):  # AttributeProto.t, tensors
                     _inspect_tensor(content)
+                elif inner in (22, 23):  # AttributeProto.sparse_tensor, sparse_tensors
+                    _inspect_sparse_tensor(content)
                 elif inner in (6, 11):  # AttributeProto.g, graphs
                     _inspect_graph(content, domains)
 
@@ -586,6 +601,12 @@ def _inspect_tensor(tensor: memoryview) -> None:
     # TensorProto.external_data, and data_location unless it says DEFAULT
     if any(field == 13 or (field == 14 and value) for field, value in _fields(tensor)):
         raise _ExternalData
+
+
+def _inspect_sparse_tensor(tensor: memoryview) -> None:
+    for field, value in _fields(tensor):
+        if field in (1, 2):  # SparseTensorProto.values, indices
+            _inspect_tensor(value)
 
 
 def _text(message: memoryview, wanted: int) -> str:

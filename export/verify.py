@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.runtime import Found, Generator, ModelError, Sampler, load
+from export.runtime import Found, Generator, Model, ModelError, Progress, Sampler, load
 
 if TYPE_CHECKING:
     import keras
 
+    from hw2_keras.data.captions import CaptionData
     from hw2_keras.data.images import ImageData
+    from hw2_keras.data.pairs import PairData
     from hw2_keras.generation import Prepared
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
@@ -124,9 +126,14 @@ def verify_run(path: Path, run: "Run") -> Parity:
     See ``verify_classifier`` and ``verify_generator``.
 
     Raises:
-        ModelError: the file holds another experiment than the run.
+        ModelError: the file holds another experiment than the run, or rounded weights.
     """
     info = load(path).info
+    if "quantization" in info:
+        raise ModelError(
+            f"{path} holds rounded weights: 'quantize' reports what they change, verify the file "
+            "that it was made from"
+        )
     if info["experiment"] != run.experiment.name:
         raise ModelError(
             f"{path} holds {info['experiment']} and {run.path} is {run.experiment.name}: "
@@ -136,7 +143,8 @@ def verify_run(path: Path, run: "Run") -> Parity:
         return verify_classifier(path, run.model(), run.data())
     from hw2_keras.generation import prepare
 
-    return verify_generator(path, run.models(), prepare(run.data(), run.path.parent))
+    prepared = prepare(run.data(), run.path.parent, run.record.get("encoder"))
+    return verify_generator(path, run.models(), prepared)
 
 
 def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> Parity:
@@ -190,13 +198,9 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
         models: the Keras models.
         prepared: the data set with its encoded sources.
     """
-    from hw2_keras import generation
-
     model, data = load(path), prepared.data
-    is_text = model.source_kind != "captioner"
-    sources = data.test.source if is_text else data.test.image
-    truth = data.test.target if is_text else data.test.captions
-    different, largest, looks, figures = 0, 0.0, [], {}
+    sources = sources_of(model, data)
+    different, largest, looks, pairs = 0, 0.0, [], {}
     for name, search in searches(model).items():
         expected = decode(models, prepared, model.info, search)
         for size in BATCH_SIZES:
@@ -205,13 +209,11 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
             largest = max(largest, largest_difference(found.scores, expected.scores))
             if found.attention is not None:
                 looks.append(attention_difference(found, expected))
-        keras_figures, onnx_figures = (
-            generation.figures(data.name, each.texts[:, 0].tolist(), truth)
-            for each in (expected, found)
+        of_keras, of_onnx = (
+            figures(name, each.texts[:, 0].tolist(), data) for each in (expected, found)
         )
-        for metric, value in keras_figures.items():
-            figures[f"test_{name}{metric}"] = (value, onnx_figures[metric])
-    metric, (keras, onnx) = next(iter(figures.items()))
+        pairs |= {metric: (value, of_onnx[metric]) for metric, value in of_keras.items()}
+    metric, (keras, onnx) = next(iter(pairs.items()))
     return Parity(
         experiment=model.info["experiment"],
         source=data.source,
@@ -225,7 +227,7 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
         bytes=path.stat().st_size,
         tolerance=SCORE_TOLERANCE,
         attention_difference=max(looks) if looks else None,
-        more={name: pair for name, pair in figures.items() if name != metric},
+        more={name: pair for name, pair in pairs.items() if name != metric},
     )
 
 
@@ -236,13 +238,34 @@ def searches(model: Generator | Sampler) -> dict[str, int | None]:
     return {"": 1, f"beam{NUM_BEAMS}_": NUM_BEAMS}
 
 
-def answer(model: Generator | Sampler, sources: Sequence, search: int | None, size: int) -> Found:
+def sources_of(model: Model, data: "ImageData | PairData | CaptionData") -> Sequence:
+    """The test split in the form that a file takes."""
+    is_text = getattr(model, "source_kind", "image") in ("speller", "translator")
+    return data.test.source if is_text else data.test.image
+
+
+def figures(search: str, texts: list[str], data: "PairData | CaptionData") -> dict[str, float]:
+    """The data set's figures of texts for its test split, e.g. ``test_beam5_cer``."""
+    from hw2_keras import generation
+
+    truth = data.test.captions if hasattr(data.test, "captions") else data.test.target
+    found = generation.figures(data.name, texts, truth)
+    return {f"test_{search}{metric}": value for metric, value in found.items()}
+
+
+def answer(
+    model: Generator | Sampler,
+    sources: Sequence,
+    search: int | None,
+    size: int,
+    progress: Progress | None = None,
+) -> Found:
     """What the file answers, as arrays (N, K)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unknown symbols are part of the test split
         if search is not None:
-            return model.search(sources, search, batch_size=size)
-        found = model.sample(sources, TOP_P, SEED, batch_size=size)
+            return model.search(sources, search, batch_size=size, progress=progress)
+        found = model.sample(sources, TOP_P, SEED, batch_size=size, progress=progress)
     return Found(found.texts[:, None], found.scores[:, None], None)
 
 

@@ -51,6 +51,11 @@ def test_the_file_keeps_the_contract(file: Path, small_run: Run) -> None:
     names = {initializer.name for initializer in model.graph.initializer}
     assert {"conv1/kernel", "conv1/bias", "dense1/kernel", "logits/bias"} <= names
     assert not any("StatefulPartitionedCall" in n for node in model.graph.node for n in node.output)
+    named = {node.name: node.op_type for node in model.graph.node}
+    assert named["conv1/Conv"] == "Conv" and named["dense1/MatMul"] == "MatMul"
+    assert all(name.split("/")[-1].startswith(op) for name, op in named.items() if "/" in name)
+    assert not any("const_" in name for name in names)
+    assert not {"Shape", "Slice", "Concat"} & {node.op_type for node in model.graph.node}
     metadata = {p.key: json.loads(p.value) for p in model.metadata_props}
     assert metadata["hw2.experiment"] == "kmnist_cnn"
     assert metadata["hw2.edition"] == "2022-23"
@@ -133,6 +138,24 @@ def test_clean_names_are_unique() -> None:
     assert [list(node.input) for node in graph.node] == [["x"], ["conv1/Relu"], ["conv1/Relu_2"]]
 
 
+def test_unused_nodes_are_removed_but_what_a_subgraph_reads_stays() -> None:
+    statements = """
+    kept = Neg (x)
+    dropped = Neg (weight)
+    y = If (condition) <
+        then_branch = yes () => (float[N] a) { a = Identity (kept) },
+        else_branch = no () => (float[N] b) { b = Neg (x) }
+    >
+    """
+    model = passes.parse_model(
+        ["float[N] x", "bool condition"], ["float[N] y"], statements, {"weight": np.float32(1)}
+    )
+    passes.remove_unused(model.graph)
+    assert [node.output[0] for node in model.graph.node] == ["kept", "y"]
+    assert not model.graph.initializer
+    onnx.checker.check_model(model, full_check=True)
+
+
 def test_runtime_batches_and_reports_progress(classify: Classifier, small_run: Run) -> None:
     image, label = small_run.data().test
     seen: list[tuple[int, int]] = []
@@ -142,6 +165,7 @@ def test_runtime_batches_and_reports_progress(classify: Classifier, small_run: R
     assert seen == [(8, 20), (16, 20), (20, 20)]
     assert (labels == classify(image[:20])).all()
     assert classify(image[0]).tolist() == classify(image[:1, :, :, 0]).tolist() == [labels[0]]
+    assert (classify(each for each in image[:20]) == labels).all()
     accuracy = (classify(image) == np.array(classify.labels)[label]).mean()
     assert accuracy == small_run.metrics["test_accuracy"]
     np.testing.assert_allclose(classify.probabilities(image[:20]).sum(1), 1, atol=1e-6)
@@ -154,6 +178,9 @@ def test_runtime_batches_and_reports_progress(classify: Classifier, small_run: R
         (np.zeros((2, 28, 28, 3), np.uint8), r"\(2, 28, 28, 3\): expected \(N, 28, 28, 1\)"),
         (np.zeros((2, 32, 32, 1), np.uint8), r"expected \(N, 28, 28, 1\)"),
         (np.zeros((0, 28, 28, 1), np.uint8), "no images"),
+        ([], "no images"),
+        (None, "no images: give them one by one"),
+        ([np.zeros((28, 28), np.uint8), np.zeros((27, 28), np.uint8)], "different sizes"),
     ],
 )
 def test_wrong_images(classify: Classifier, images: np.ndarray, message: str) -> None:
@@ -177,6 +204,22 @@ def test_bad_files(file: Path, tmp_path: Path) -> None:
     external = onnx.load(file)
     external.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
     cases["external"] = (external.SerializeToString(), "keeps weights in other files")
+    sparse = onnx.load(file)
+    values = sparse.graph.sparse_initializer.add().values
+    values.external_data.add(key="location", value="secret")
+    cases["sparse"] = (sparse.SerializeToString(), "keeps weights in other files")
+    attribute = onnx.load(file)
+    tensors = attribute.graph.node[0].attribute.add(name="x").tensors
+    tensors.add().data_location = onnx.TensorProto.EXTERNAL
+    cases["attribute"] = (attribute.SerializeToString(), "keeps weights in other files")
+    function = onnx.load(file)
+    function.functions.add(name="f", domain="local")
+    cases["function"] = (function.SerializeToString(), "operators of local")
+    unlabelled = onnx.load(file)
+    unlabelled.metadata_props.remove(
+        next(p for p in unlabelled.metadata_props if p.key == "hw2.labels")
+    )
+    cases["unlabelled"] = (unlabelled.SerializeToString(), "lacks hw2.labels")
     for name, (bad, message) in cases.items():
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(bad)
@@ -190,6 +233,23 @@ def test_bad_files(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="provider CUDAExecutionProviders is not available"):
         load(file, providers=["CUDAExecutionProviders"])
     assert file.stat().st_size < MAX_BYTES
+
+
+def test_damaged_files_never_give_another_error(file: Path) -> None:
+    content = onnx.load(file)
+    for initializer in content.graph.initializer:
+        initializer.raw_data = initializer.raw_data[:8]
+    whole, rng = content.SerializeToString(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for position in rng.integers(len(whole), size=3):
+            damaged[position] = rng.integers(256)
+        try:
+            inspect(bytes(damaged), file)
+        except ModelError:
+            refused += 1
+    assert 500 < refused < 2000
 
 
 def test_metadata_is_read_without_running_the_file(file: Path) -> None:
