@@ -33,7 +33,8 @@ def study(run: Run) -> list[dict]:
     if run.experiment.task == "classification":
         raise UsageError(f"{run.path} is a classifier: beam search needs an encoder-decoder")
     data, experiment = run.data(), run.experiment
-    prepared, models, rows = generation.prepare(data, run.path.parent), run.models(), []
+    prepared = generation.prepare(data, run.path.parent, run.record.get("encoder"))
+    models, rows = run.models(), []
     vocabulary = generation.output_vocabulary(data)
     truth = data.test.target if isinstance(data, PairData) else data.test.captions
     for num_beams in WIDTHS:
@@ -68,7 +69,7 @@ def length_ratio(texts: Sequence[str], truth: Sequence, vocabulary: Vocabulary) 
     """Tokens written for each token of the truth; of several references their mean counts."""
 
     def count(text: str) -> int:
-        return len(vocabulary.split(text))
+        return len(vocabulary.split(text)) if text.strip() else 0
 
     references = [[group] if isinstance(group, str) else group for group in truth]
     return sum(map(count, texts)) / sum(sum(map(count, g)) / len(g) for g in references)

@@ -16,7 +16,7 @@ SCALE = 256.0  # the course divides pixels by 256, not 255
 STEPS_PER_EXECUTION = 25
 
 
-def prepare(data: ImageData, cache: Path) -> ImageData:
+def prepare(data: ImageData, cache: Path, encoder: None = None) -> ImageData:
     """Images need no preparation: batches are cut from the arrays."""
     return data
 

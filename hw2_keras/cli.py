@@ -59,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
         if name == "train":
             sub.add_argument("--learning-rate", type=float, help="default: the reports' best")
+            sub.add_argument(
+                "--encoder",
+                metavar="PRESET_OR_FOLDER",
+                help="of a captioner's real images; default: resnet_18_imagenet, from "
+                "HW2_DATA_DIR where it is there",
+            )
         sub.add_argument("--epochs", type=int, help="default: as in the homework")
         sub.add_argument("--seed", type=int, default=42, help="default: %(default)s")
         sub.add_argument(
@@ -136,6 +142,7 @@ def train(options: argparse.Namespace) -> None:
         options.seed,
         options.source,
         options.out,
+        options.encoder,
     )
     print(report.heading(run))
     print(report.run_table(run))

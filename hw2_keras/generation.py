@@ -5,7 +5,6 @@ predicted as ids + EOS; both are padded with 0 to the longest of the batch.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -229,38 +228,58 @@ class Prepared(NamedTuple):
         data: the record of ``load_data``.
         val, test: sources of the splits: token ids (N, S), features (N, P, C) or pixels.
         train: of the training split, for captions only; text pairs are encoded by `batches`.
+        encoder: what encoded real images, see `image_encoder_preset`.
     """
 
     data: PairData | CaptionData
     val: np.ndarray
     test: np.ndarray
     train: np.ndarray | None = None
+    encoder: str | Path | None = None
 
 
-def prepare(data: PairData | CaptionData, cache: Path) -> Prepared:
+def prepare(
+    data: PairData | CaptionData, cache: Path, encoder: str | Path | None = None
+) -> Prepared:
     """Encode the sources of a data set.
 
     Args:
         data: the record of ``load_data``.
         cache: folder for image features; real images pass once through the frozen ResNet.
+        encoder: for real images, see `image_encoder_preset`.
     """
     if isinstance(data, PairData):
         encode = data.source_vocabulary.encode_batch
         return Prepared(data, encode(data.val.source), encode(data.test.source))
     if data.source == "synthetic":
         return Prepared(data, data.val.image, data.test.image, data.train.image)
-    encoder = resnet_encoder(image_encoder_preset(), data.train.image.shape[1])
+    resnet = resnet_encoder(image_encoder_preset(encoder), data.train.image.shape[1])
     splits = (data.val, data.test, data.train)
-    return Prepared(data, *(resnet_features(split.image, encoder, cache) for split in splits))
+    features = (resnet_features(split.image, resnet, cache) for split in splits)
+    return Prepared(data, *features, encoder)
 
 
-def image_encoder_preset() -> str | Path:
-    """The image encoder: ``HW2_ENCODER``, else a preset folder under HW2_DATA_DIR, else by name."""
-    if named := os.environ.get("HW2_ENCODER"):
-        return named
+def image_encoder_preset(encoder: str | Path | None = None) -> str | Path:
+    """The KerasHub preset that encodes real images.
+
+    Args:
+        encoder: name or folder of a preset; a folder under HW2_DATA_DIR by its name there.
+            Default: resnet_18_imagenet, and the folder under HW2_DATA_DIR whose name starts so
+            where there is one.
+    """
     folder = data_dir()
-    found = sorted(folder.glob("resnet_18_imagenet*/config.json")) if folder else []
-    return found[0].parent if found else "resnet_18_imagenet"
+    if encoder is not None:
+        found = folder is not None and (folder / encoder / "config.json").is_file()
+        return folder / encoder if found else encoder
+    presets = sorted(folder.glob("resnet_18_imagenet*/config.json")) if folder else []
+    return presets[0].parent if presets else "resnet_18_imagenet"
+
+
+def encoder_name(encoder: str | Path | None) -> str:
+    """What a run's record calls its image encoder: `image_encoder_preset` finds it by this name."""
+    preset, folder = image_encoder_preset(encoder), data_dir()
+    inside = folder is not None and Path(preset).parent == folder
+    return Path(preset).name if inside else str(preset)
 
 
 def sizes(prepared: Prepared) -> dict:

@@ -110,7 +110,7 @@ def pair_figures(run: Run) -> dict[str, Figure]:
 def caption_figures(run: Run) -> dict[str, Figure]:
     """The homework's three test images with their captions, and the attention of each word."""
     data, models = run.data(), run.models()
-    prepared = generation.prepare(data, run.path.parent)
+    prepared = generation.prepare(data, run.path.parent, run.record.get("encoder"))
     chosen = generation.shown_images(data)
     images = [data.test.image[i] for i in chosen]
     decoded = decoding.greedy(models, prepared.test[chosen], run.experiment.max_length)

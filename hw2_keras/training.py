@@ -1,5 +1,6 @@
 """Train one run of an experiment, or sweep its learning rates, through ``model.fit``."""
 
+import contextlib
 import datetime
 import math
 import platform
@@ -39,6 +40,7 @@ def train(
     seed: int = 42,
     source: str = "synthetic",
     out: str | Path = "runs",
+    encoder: str | Path | None = None,
 ) -> Run:
     """Trains one run as the homework prescribes, or resumes it where it was interrupted.
 
@@ -51,18 +53,24 @@ def train(
         source: "synthetic" or "real" data, see ``load_data``.
         out: folder in which the run's folder is made, e.g.
             ``runs/fashion_cnn-real-rate0.01-epochs15-seed42``.
+        encoder: image encoder of the captioners on real data: name or folder of a KerasHub preset
+            for ``ResNetBackbone``. Default: resnet_18_imagenet, from the folder of that name
+            under HW2_DATA_DIR where there is one.
 
     Returns:
         The finished run. One that is finished already is opened, not repeated.
 
     Raises:
-        UsageError: bad arguments, missing data, or a folder that cannot be written.
+        UsageError: bad arguments, missing data, an encoder with other layers, or a folder that
+            cannot be written.
     """
     experiment = trainable(name)
     learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
     epochs = experiment.epochs if epochs is None else epochs
     if epochs < 1:
         raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+    check_encoder(experiment, source, encoder)
+    set_threads(experiment)
     data = load_data(experiment.data, source=source)
     rate = f"{learning_rate:g}"
     folder = Path(out) / f"{name}-{source}-rate{rate}-epochs{epochs}-seed{seed}"
@@ -81,10 +89,18 @@ def train(
         "source": source,
         "fingerprint": data.fingerprint,
     }
+    if experiment.task == "captioning" and source == "real":
+        identity["encoder"] = generation.encoder_name(encoder)
     if (folder / runs.RECORD).exists():
         return _open_finished(folder, identity)
     _make_folder(folder)
-    record = _fit(experiment, data, identity, folder)
+    try:
+        prepared = TASKS[experiment.task].prepare(data, Path(out), identity.get("encoder"))
+    except UsageError:
+        with contextlib.suppress(OSError):  # it holds epochs of an earlier attempt
+            folder.rmdir()
+        raise
+    record = _fit(experiment, prepared, data, identity, folder)
     runs.write_json(folder / runs.RECORD, record)
     (folder / runs.CHECKPOINT).unlink(missing_ok=True)
     return open_run(folder)
@@ -134,11 +150,41 @@ def check_rate(learning_rate: float) -> float:
     return float(learning_rate)
 
 
-def _fit(experiment: Experiment, data: Any, identity: dict, folder: Path) -> dict:
+def set_threads(experiment: Experiment) -> None:
+    """Keeps TensorFlow from splitting the operations of an encoder-decoder between threads.
+
+    They are so small, and so many follow each other, that waking a second thread takes longer
+    than its help saves. Once TensorFlow has computed something, its threads stay as they are.
+    """
+    if experiment.task != "classification":
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def check_encoder(experiment: Experiment, source: str, encoder: str | Path | None) -> None:
+    """Refuses an image encoder where there is nothing for it to encode.
+
+    Raises:
+        UsageError: the experiment is no captioner, or its source is synthetic.
+    """
+    if encoder is None:
+        return
+    if experiment.task != "captioning":
+        names = " and ".join(n for n, e in experiments.items() if e.task == "captioning")
+        raise UsageError(
+            f"{experiment.name} has no image encoder: leave --encoder out, it is for {names}"
+        )
+    if source != "real":
+        raise UsageError(
+            f"--encoder {encoder}: synthetic scenes have a small CNN that is trained with the "
+            "captioner; add --source real or leave --encoder out"
+        )
+
+
+def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folder: Path) -> dict:
     """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
-    prepared = task.prepare(data, folder.parent)
     sizes = task.sizes(prepared)
     models = task.build(experiment, sizes, seed)
     model = models.training if isinstance(models, EncoderDecoder) else models
@@ -210,7 +256,8 @@ def _save_weights(model: keras.Model, file) -> None:
 
 def _open_finished(folder: Path, identity: dict) -> Run:
     run = open_run(folder)
-    changed = [key for key, value in identity.items() if run.record.get(key) != value]
+    record = {"encoder": identity.get("encoder")} | run.record  # older runs do not name theirs
+    changed = [key for key, value in identity.items() if record.get(key) != value]
     if changed:
         raise UsageError(
             f"{folder} holds another run (different {', '.join(changed)}): choose another --out "
@@ -249,7 +296,8 @@ def evaluate(run: Run, search: str = "greedy", num_beams: int = 5, top_p: float 
     task = TASKS[experiment.task]
     if search != "greedy" and task is classification:
         raise UsageError(f"{run.path} is a classifier: --search {search} needs an encoder-decoder")
-    prepared, models = task.prepare(data, run.path.parent), run.models()
+    prepared = task.prepare(data, run.path.parent, run.record.get("encoder"))
+    models = run.models()
     if search == "greedy":
         measured = run.metrics | task.measure(models, prepared, experiment)
     else:

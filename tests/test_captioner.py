@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras_nlp.models import ResNetBackbone
+from PIL import Image
 
+import hw2_keras as hw2
+from hw2_keras import training
+from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.models.captioner import (
     IMAGENET_MEAN,
@@ -273,3 +278,77 @@ def test_a_map_that_is_not_16x16_is_refused(preset):
 def test_the_real_preset_gives_the_course_s_positions():
     encoder = resnet_encoder(Path(os.environ["HW2_DATA_DIR"]) / "resnet_18_imagenet_stage3")
     assert encoder.output_shape == (None, 256, 256)
+
+
+# The image encoder of a run
+
+
+@pytest.fixture
+def aerial(tmp_path, monkeypatch, preset):
+    """A tiny Sydney-Captions under HW2_DATA_DIR, with the small ResNet beside it."""
+    monkeypatch.setenv("HW2_DATA_DIR", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "sydney"
+    (folder / "images").mkdir(parents=True)
+    numbers = ("1", "2", "219", "357", "540")
+    for number in numbers:
+        pixels = np.random.default_rng(int(number)).integers(0, 256, (128, 128, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.jpg")
+    train = {"images_names": ["1", "2"], "captions_tokens": [["a", "sea"], ["a", "bay"]]}
+    refs = {number: [["a", "sea"]] for number in numbers}
+    references = {"images_names": list(numbers), "all_refs": refs}
+    for split, content in (("train", train), ("val", references), ("test", references)):
+        (folder / f"{split}.json").write_text(json.dumps(content))
+    shutil.copytree(preset, tmp_path / "data" / "resnet_18_imagenet_small")
+    return tmp_path / "data"
+
+
+def test_the_encoder_of_a_run_is_recorded_and_used_again(aerial, preset, tmp_path):
+    named = hw2.train("caption", epochs=1, source="real", out=tmp_path / "a")
+    assert named.record["encoder"] == "resnet_18_imagenet_small"  # no path: found by its name
+    again = hw2.train(
+        "caption", epochs=1, source="real", out=tmp_path / "a", encoder="resnet_18_imagenet_small"
+    )
+    assert again.record == named.record
+    given = hw2.train("caption", epochs=1, source="real", out=tmp_path / "b", encoder=preset)
+    assert given.record["encoder"] == str(preset)
+    assert given.metrics["loss"] == named.metrics["loss"]  # the same weights in both places
+    shutil.rmtree(aerial / "resnet_18_imagenet_small")
+    assert training.evaluate(given).metrics == given.metrics
+    with pytest.raises(UsageError, match="'resnet_18_imagenet_small' cannot be read"):
+        training.evaluate(named)
+    with pytest.raises(UsageError, match=r"holds another run \(different encoder\)"):
+        hw2.train("caption", epochs=1, source="real", out=tmp_path / "a", encoder=preset)
+
+
+def test_runs_without_a_recorded_encoder_still_serve(aerial, tmp_path):
+    run = hw2.train("caption", epochs=1, source="real", out=tmp_path)
+    older = {key: value for key, value in run.record.items() if key != "encoder"}
+    (run.path / "run.json").write_text(json.dumps(older))
+    opened = hw2.train("caption", epochs=1, source="real", out=tmp_path)
+    assert opened.record == older
+    assert training.evaluate(opened).metrics == run.metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("p2g", "real", "p2g has no image encoder: .* for caption and caption_attention"),
+        ("kmnist_cnn", "synthetic", "kmnist_cnn has no image encoder"),
+        ("caption", "synthetic", "synthetic scenes have a small CNN .* add --source real"),
+    ],
+)
+def test_an_encoder_needs_real_images_to_caption(name, source, message, tmp_path, capsys):
+    arguments = ["train", name, "--source", source, "--encoder", "x", "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_with_other_layers_leaves_no_run_behind(aerial, tmp_path):
+    path = aerial / "resnet_18_imagenet_small" / "config.json"
+    config = json.loads(path.read_text())
+    config["config"]["stackwise_num_filters"] = [64, 16]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"resnet_18_imagenet_small' cannot be read"):
+        hw2.train("caption", epochs=1, source="real", out=tmp_path / "runs")
+    assert not list((tmp_path / "runs").iterdir())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hw2_keras.data import describe, load_data
 from hw2_keras.data.images import CLASSES, KAGGLE_FOLDERS, ImageData
-from hw2_keras.data.sources import data_dir, download, fingerprint
+from hw2_keras.data.sources import data_dir, fingerprint
 from hw2_keras.errors import UsageError
 
 COURSE_FILES = {"fashion": "Fashion-MNIST.npz", "kmnist": "Kuzushiji-MNIST.npz"}
@@ -391,7 +391,7 @@ def test_data_dir_that_is_no_folder(tmp_path, monkeypatch):
     assert data_dir() is None
 
 
-# --- describe, fingerprint, download -------------------------------------------------------
+# --- describe, fingerprint -------------------------------------------------------
 
 
 def test_describe_lists_every_set(folder):
@@ -422,21 +422,6 @@ def test_fingerprint_sees_shape_dtype_order_and_content():
     assert len({fingerprint(*parts) for parts in different}) == len(different)
     assert fingerprint(a.reshape(2, 3).T) == fingerprint(a.reshape(2, 3).T.copy())
     assert len(fingerprint(a)) == 64
-
-
-def test_download_keeps_only_what_the_checksum_allows(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "new" / "target"
-    source.write_bytes(b"12345")
-    right = "5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5"
-    with pytest.raises(UsageError, match=r"expected 0000.*try again"):
-        download(source.as_uri(), target, "0" * 64)
-    assert list(target.parent.iterdir()) == []
-    assert download(source.as_uri(), target, right).read_bytes() == b"12345"
-    source.unlink()
-    assert download(source.as_uri(), target, right) == target
-    target.unlink()
-    with pytest.raises(UsageError, match="cannot download file:"):
-        download(source.as_uri(), target, right)
 
 
 # --- the real files ------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """Text data: the course's files, the public originals, the synthetic sources, and bad input."""
 
 import json
+import shutil
+import threading
 import zipfile
 from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -151,42 +155,85 @@ def test_splits_are_drawn_by_seed_and_disjoint():
 
 
 @pytest.fixture
-def public_words(folders, monkeypatch):
+def server(tmp_path):
+    """A folder, and its address on a server of this machine."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.fixture
+def public_words(folders, server, monkeypatch):
     """A WikiPron file of ten words behind an address of this machine."""
-    original = folders / "eng.tsv"
+    original = server[0] / "eng.tsv"
     original.write_text("".join(f"Wört{i}\tw ɜː {i}\n" for i in range(10)), encoding="utf-8")
-    layout = pairs.LAYOUTS["p2g"]._replace(url=original.as_uri(), sizes=(6, 2, 2))
+    layout = pairs.LAYOUTS["p2g"]._replace(url=f"{server[1]}/eng.tsv", sizes=(6, 2, 2))
     monkeypatch.setitem(pairs.LAYOUTS, "p2g", layout)
     return original
 
 
-def test_without_the_course_files_the_original_is_downloaded_once(public_words):
+def test_without_the_course_files_the_original_is_prepared_once(public_words, capsys):
     assert pairs.find("p2g") is None
     data = pairs.load_real("p2g")
+    assert "Dl Size" in capsys.readouterr().err  # a progress bar
     assert [len(s.source) for s in (data.train, data.val, data.test)] == [6, 2, 2]
-    assert set(data.train.target) < {f"Wört{i}" for i in range(10)}
+    expected = [f"Wört{i}" for i in np.random.RandomState(42).permutation(10)]
+    assert [t for s in (data.train, data.val, data.test) for t in s.target] == expected
     assert data.train.source[0] == f"w ɜː {data.train.target[0][-1]}"
     assert "another draw" in data.origin
-    copy = pairs.find("p2g")
-    assert copy.read_bytes() == public_words.read_bytes()
-    assert pairs.count("p2g", copy) == (6, 2, 2)
+    prepared = pairs.find("p2g")
+    assert prepared.parts[-2:] == ("wiki_pron", "1.0.0")
+    assert pairs.count("p2g", prepared) == (6, 2, 2)
     public_words.unlink()
     assert pairs.load_real("p2g") == data
 
 
-def test_a_changed_original_is_refused(public_words):
+def test_sentences_through_their_builder(folders, server, monkeypatch):
+    folder, address = server
+    with zipfile.ZipFile(folder / "spa-eng.zip", "w") as archive:
+        rows = [f"Go {c}.\tVé {c}.\tCC-BY" for c in "abcd"]
+        archive.writestr("spa-eng/spa.txt", "\n".join(rows))
+    layout = pairs.LAYOUTS["spa_eng"]._replace(url=f"{address}/spa-eng.zip", sizes=(2, 1, 1))
+    monkeypatch.setitem(pairs.LAYOUTS, "spa_eng", layout)
+    data = pairs.load_real("spa_eng")
+    first = "abcd"[np.random.RandomState(42).permutation(4)[0]]
+    assert (data.train.source[0], data.train.target[0]) == (f"ve {first} .", f"go {first} .")
+
+
+def download_again(folders):
+    """Make the next load download: the prepared copy and the downloaded file are gone."""
+    shutil.rmtree(folders / "tfds" / "downloads")
+    shutil.rmtree(pairs.find("p2g"))
+
+
+def test_a_changed_original_is_refused(public_words, folders):
     pairs.load_real("p2g")
-    copy = pairs.find("p2g")
-    copy.write_text("cut short")
-    public_words.write_text("other words")
-    with pytest.raises(UsageError, match="sha256"):
+    download_again(folders)
+    public_words.write_text("".join(f"other{i}\tw {i}\n" for i in range(10)), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"eng\.tsv has sha256 .*delete .* to download") as error:
         pairs.load_real("p2g")
+    assert "\n" not in str(error.value)
+    assert pairs.find("p2g") is None  # nothing half-prepared
+
+
+def test_a_damaged_original_is_refused(public_words):
+    public_words.write_text("one\tw\ntwo\n")
+    with pytest.raises(UsageError, match=r"line 2: one column, expected spelling<TAB>IPA"):
+        pairs.load_real("p2g")
+    assert pairs.find("p2g") is None
 
 
 def test_no_connection_is_told_in_one_line(public_words):
     public_words.unlink()
-    with pytest.raises(UsageError, match=r"cannot download .* or put the course's files"):
+    with pytest.raises(
+        UsageError, match=r"404.*check the connection, or put the course's"
+    ) as error:
         pairs.load_real("p2g")
+    assert "\n" not in str(error.value)
 
 
 # Captions
@@ -212,7 +259,8 @@ def test_captions_are_found_in_the_manual_folder_too(folders):
     manual = folders / "tfds" / "downloads" / "manual"
     manual.mkdir(parents=True)
     source.rename(manual / "sydney")
-    assert captions.load_real("sydney").origin == str(manual / "sydney")
+    origin = captions.load_real("sydney").origin
+    assert origin == "sydney in TensorFlow Datasets' manual folder"
 
 
 def test_captions_that_are_nowhere_say_how_to_get_them(folders):

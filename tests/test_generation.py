@@ -120,7 +120,7 @@ def test_evaluate_prints_every_search(speller: Run, capsys: pytest.CaptureFixtur
 
 
 def test_length_ratio_counts_tokens() -> None:
-    letters, words = (Vocabulary.from_texts([], separator) for separator in ("", " "))
+    letters, words = (Vocabulary.from_texts(["a"], separator) for separator in ("", " "))
     assert beams.length_ratio(["ab", "abc"], ["abcd", "abcdef"], letters) == 0.5
     assert beams.length_ratio(["a b c"], [("a b", "a b c d", "a b c")], words) == 1
     assert beams.length_ratio(["a b", "a"], [("a", "a b c"), ("a b",)], words) == 0.75
@@ -168,3 +168,63 @@ def test_a_changed_vocabulary_is_refused(speller: Run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocabulary\.target\.json was changed"):
         hw2.open_run(copy).data()
     assert main(["evaluate", str(copy)]) == 2
+
+
+def caption_order(seed: int, number: int) -> list[tuple[int, str]]:
+    """Image and caption of every training example of one epoch, in the order of the batches."""
+    data = hw2.load_data("sydney")
+    rows = np.arange(len(data.train.image), dtype=np.float32)[:, None, None]  # in place of features
+    epoch = tf.Variable(number, dtype=tf.int64)
+    batches = generation.caption_batches(rows, data, 8, seed, epoch)
+    return [
+        (int(image.numpy().item()), data.vocabulary.decode(ids))
+        for (images, _), target_out in batches
+        for image, ids in zip(images, target_out.numpy(), strict=True)
+    ]
+
+
+def test_every_caption_of_every_image_comes_once_per_epoch_in_an_order_of_its_own() -> None:
+    data = hw2.load_data("sydney")
+    everything = sorted((i, c) for i, group in enumerate(data.train.captions) for c in group)
+    orders = [caption_order(seed, epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))]
+    assert all(sorted(order) == everything for order in orders)
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2] and orders[0] != orders[3] and orders[2] != orders[3]
+
+
+def test_the_order_of_pairs_depends_on_seed_and_epoch_alone() -> None:
+    def order(seed: int, number: int) -> list[int]:
+        epoch = tf.Variable(number, dtype=tf.int64)
+        batches = generation.index_batches(100, 8, seed, epoch, training=True)
+        return [int(row) for batch in batches for row in batch]
+
+    assert order(1, 3) == order(1, 3)
+    assert sorted(order(1, 3)) == list(range(100))
+    assert len({tuple(order(s, e)) for s in (1, 2) for e in (0, 1)}) == 4
+
+
+def test_the_loss_is_the_mean_over_the_batch_s_tokens_without_padding() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 4, 6)).astype(np.float32) * 3
+    target = np.array([[4, 5, 2, 0], [2, 0, 0, 0], [3, 4, 5, 2]])
+    loss = generation.sequence_loss()(target, logits)
+    surprise = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    terms = [surprise[b, t, target[b, t]] for b in range(3) for t in range(4) if target[b, t]]
+    assert len(terms) == 8
+    assert float(loss) == pytest.approx(np.mean(terms), rel=1e-6)
+    logits[target == 0] += rng.normal(size=(4, 6)) * 10  # what is predicted there is not seen
+    assert float(generation.sequence_loss()(target, logits)) == pytest.approx(np.mean(terms))
+
+
+def test_wer_at_3_counts_words_that_no_further_pass_gets_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes = {42: ["a", "x", "x", "x"], 43: ["x", "b", "x", "x"], 44: ["x", "x", "c", "x"]}
+    passes[45] = ["x", "x", "x", "x"]
+
+    def decode(models, source, vocabulary, max_length, search, seed=42):
+        return passes[seed]
+
+    monkeypatch.setattr(generation, "decode_split", decode)
+    found = generation.evaluate(None, None, ["a", "b", "c", "d"], "p2g", None, 9, search="nucleus")
+    assert found == {"cer": 0.75, "wer": 0.75, "wer_at_3": 0.5}  # the first pass does not count

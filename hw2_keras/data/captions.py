@@ -1,5 +1,9 @@
 """Sydney-Captions: aerial images with five captions each.
 
+They are read straight from a folder, under HW2_DATA_DIR or TensorFlow Datasets' manual folder. A
+TensorFlow Datasets builder would add nothing: it cannot download them, and its prepared copy
+would only hold the images a second time.
+
 The vocabulary is edition 2021-22's: ``<#>`` (padding), ``<start_seq>``, ``<end_seq>``, ``<unk>``,
 then the words of the training captions in order of first appearance.
 """
@@ -15,8 +19,7 @@ import numpy as np
 from PIL import Image
 
 from hw2_keras.data import scenes
-from hw2_keras.data.images import tfds_dir
-from hw2_keras.data.sources import data_dir, fingerprint
+from hw2_keras.data.sources import data_dir, fingerprint, tfds_dir
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 

@@ -5,7 +5,6 @@ training images, permuted with ``numpy.random.RandomState(42)``, the first 10,00
 and the other 50,000 training, in the order of the permutation.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hw2_keras.data import glyphs, landscapes
-from hw2_keras.data.sources import data_dir, fingerprint, read_npz
+from hw2_keras.data.sources import data_dir, fingerprint, read_npz, tfds_dir
 from hw2_keras.errors import UsageError
 
 CLASSES = {
@@ -321,11 +320,6 @@ def require_official(train: int, test: int, where: str) -> None:
             f"{where}: {train:,} training and {test:,} test images, expected the complete 60,000 "
             "and 10,000; copy or download the file again"
         )
-
-
-def tfds_dir() -> Path:
-    """Return TensorFlow Datasets' own folder: TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 LOADERS = {

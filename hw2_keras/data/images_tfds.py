@@ -21,8 +21,8 @@ from hw2_keras.data.images import (
     kaggle_files,
     official_split,
     prepared,
-    tfds_dir,
 )
+from hw2_keras.data.sources import tfds_dir
 from hw2_keras.errors import UsageError
 
 Split = tuple[np.ndarray, np.ndarray]

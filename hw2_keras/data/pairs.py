@@ -1,13 +1,12 @@
 """Pairs of texts: Spanish-English sentences, and English words with their pronunciation.
 
-Real pairs come from the course's files under HW2_DATA_DIR, else from the public originals,
-cleaned and split here. Then the sizes are the course's, the sentences and words another draw.
+Real pairs come from the course's files under HW2_DATA_DIR, else from the public originals through
+TensorFlow Datasets (`pairs_tfds`), cleaned and split here. Then the sizes are the course's, the
+sentences and words another draw.
 """
 
-import hashlib
 import re
 import unicodedata
-import urllib.request
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hw2_keras.data import number_words, spelling
-from hw2_keras.data.images import tfds_dir
-from hw2_keras.data.sources import data_dir, download, fingerprint
+from hw2_keras.data.sources import data_dir, fingerprint, tfds_dir
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 
@@ -60,6 +58,7 @@ class Layout(NamedTuple):
     source_separator: str
     url: str
     download_columns: str
+    tfds_name: str
     sizes: tuple[int, int, int]  # drawn from the download
 
 
@@ -72,6 +71,7 @@ LAYOUTS = {
         source_separator="",
         url="https://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",
         download_columns="english<TAB>spanish",
+        tfds_name="spa_eng",
         sizes=(10_483, 1_000, 1_000),
     ),
     "p2g": Layout(
@@ -84,6 +84,7 @@ LAYOUTS = {
         url="https://raw.githubusercontent.com/CUNY-CL/wikipron/"
         "22fd8d839084f1b5f2f5018eed06d016d49c3825/data/scrape/tsv/eng_latn_us_broad.tsv",
         download_columns="spelling<TAB>IPA symbols separated by spaces",
+        tfds_name="wiki_pron",
         sizes=(10_000, 1_000, 1_000),
     ),
 }
@@ -92,23 +93,29 @@ HOW_TO_GET = {
     "spa_eng": "put the course's {train,val,test}-eng-spa.txt in the folder spa_eng under "
     "HW2_DATA_DIR; without it, the first use downloads the Anki pairs (3 MB)",
     "p2g": "put the course's {train,valid,test}.tsv in the folder p2g under HW2_DATA_DIR; "
-    "without it, the first use downloads WikiPron's English words (2 MB)",
+    "without it, the first use downloads WikiPron's English words (2 MB) through TensorFlow "
+    "Datasets",
 }
 
 
 def find(name: str) -> Path | None:
-    """Return the folder under HW2_DATA_DIR, else the file already downloaded, else None."""
+    """Return the folder under HW2_DATA_DIR, else what TensorFlow Datasets prepared, else None."""
     folder = data_dir()
     if folder is not None and (folder / name).is_dir():
         return folder / name
-    path = download_path(name)
-    return path if path.is_file() else None
+    done = sorted(tfds_dir().glob(f"{LAYOUTS[name].tfds_name}/*/dataset_info.json"))
+    return done[-1].parent if done else None
+
+
+def is_prepared(path: Path) -> bool:
+    """Tell whether a path from `find` was prepared by TensorFlow Datasets."""
+    return (path / "dataset_info.json").is_file()
 
 
 def count(name: str, path: Path) -> tuple[int, int, int]:
     """Return the sizes of train, val and test at ``path`` (from `find`)."""
     layout = LAYOUTS[name]
-    if path.is_file():
+    if is_prepared(path):
         return layout.sizes
     train, val, test = (len(read_rows(path / file, layout.columns)) for file in layout.files)
     return train, val, test
@@ -125,7 +132,7 @@ def load_real(name: str, seed: int = 42) -> PairData:
     """
     path = find(name)
     layout = LAYOUTS[name]
-    if path is not None and path.is_dir():
+    if path is not None and not is_prepared(path):
         tables = [read_rows(path / file, layout.columns) for file in layout.files]
         splits = [
             PairSplit(
@@ -135,10 +142,10 @@ def load_real(name: str, seed: int = 42) -> PairData:
             for rows in tables
         ]
         return record(name, "real", f"{path.name} in HW2_DATA_DIR", splits)
-    path = fetch(layout.url, download_path(name))
-    pairs = read_anki(path) if name == "spa_eng" else read_wikipron(path)
+    from hw2_keras.data.pairs_tfds import read_public
+
     origin = f"{layout.url}, split with RandomState({SPLIT_SEED}): another draw than the course's"
-    return record(name, "real", origin, seeded_split(pairs, layout.sizes, str(path)))
+    return record(name, "real", origin, read_public(name))
 
 
 def load_synthetic(name: str, seed: int = 42) -> PairData:
@@ -264,36 +271,6 @@ def seeded_split(
         chosen = [pairs[i] for i in order[start : start + size]]
         splits.append(PairSplit(*map(tuple, zip(*chosen, strict=True))))
     return splits
-
-
-def download_path(name: str) -> Path:
-    """Return where the public original is kept, beside TensorFlow Datasets' downloads."""
-    return tfds_dir() / "downloads" / "hw2_keras" / Path(LAYOUTS[name].url).name
-
-
-def fetch(url: str, path: Path) -> Path:
-    """Download once, and check the file against its first checksum ever after.
-
-    The publishers give no checksum. So the first download reads the address twice, which shows
-    a transfer cut short, and writes what it found to ``<path>.sha256``.
-
-    Raises:
-        UsageError: the address cannot be read, or the content has changed.
-    """
-    note = path.with_name(f"{path.name}.sha256")
-    if note.is_file():
-        return download(url, path, note.read_text().strip())
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            sha256 = hashlib.file_digest(response, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(
-            f"cannot download {url} ({error}): check the connection, or put the course's files "
-            "under HW2_DATA_DIR"
-        ) from error
-    download(url, path, sha256)
-    note.write_text(f"{sha256}\n")
-    return path
 
 
 LOADERS = {

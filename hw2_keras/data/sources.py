@@ -1,19 +1,15 @@
-"""Where real data come from: the folder HW2_DATA_DIR, downloads, and checks on what is read."""
+"""Where real data come from: HW2_DATA_DIR, TensorFlow Datasets; and checks on what is read."""
 
 import hashlib
 import os
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from hw2_keras.errors import UsageError
-
-CHUNK = 1 << 20  # bytes per read while downloading
 
 
 def data_dir() -> Path | None:
@@ -31,6 +27,11 @@ def data_dir() -> Path | None:
     return folder
 
 
+def tfds_dir() -> Path:
+    """Return TensorFlow Datasets' own folder: TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
 def fingerprint(*parts: np.ndarray | bytes | str) -> str:
     """Return the sha256 (hex) of arrays and strings; shape, dtype and order count."""
     digest = hashlib.sha256()
@@ -44,45 +45,6 @@ def fingerprint(*parts: np.ndarray | bytes | str) -> str:
         digest.update(head.encode())
         digest.update(content)
     return digest.hexdigest()
-
-
-def download(url: str, path: Path, sha256: str) -> Path:
-    """Download a file with a progress bar; it appears at ``path`` only complete and checked.
-
-    A file that is already there with the right checksum is kept.
-
-    Raises:
-        UsageError: the address cannot be read, or the content has another checksum.
-    """
-    if path.is_file() and _sha256(path) == sha256:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=60) as response,
-            partial.open("wb") as out,
-        ):
-            total = int(response.headers.get("Content-Length", 0)) or None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as bar:
-                while chunk := response.read(CHUNK):
-                    out.write(chunk)
-                    bar.update(len(chunk))
-        found = _sha256(partial)
-        if found != sha256:
-            raise UsageError(
-                f"{url} has sha256 {found}, expected {sha256}: the file changed or the download "
-                "was cut short; try again, or put a good copy under HW2_DATA_DIR"
-            )
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot download {url} ({error}): check the connection, or put the file under "
-            "HW2_DATA_DIR"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def read_npz(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -116,8 +78,3 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
             f"{path} cannot be read ({' '.join(str(error).split())}): expected a complete .npz "
             "file; copy or download it again"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
