@@ -20,7 +20,7 @@ from pathlib import Path
 
 from measure import Row
 
-SECTIONS = ("classifiers", "cold_start")
+SECTIONS = ("classifiers", "encoder_decoders", "generators", "cold_start")
 BUSY = 0.5  # processes running or waiting, on average over the last minute
 HEADINGS = ("section", "what", "unit", "ours", "theirs", "ratio", "target", "met")
 
