@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ def test_a_clean_environment_needs_numpy_and_onnxruntime_alone(
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
     wheel = next(tmp_path.glob("hw2_keras-*.whl"))
+    page = (file for file in (ROOT / "export/web/page").rglob("*") if file.is_file())
+    assert {str(file.relative_to(ROOT)) for file in page} <= set(zipfile.ZipFile(wheel).namelist())
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = clean / "bin" / "python"

@@ -1,0 +1,117 @@
+// The page: reads models.json, loads the model that the address names, shows its panel.
+
+import { h } from "./dom.js";
+import { openModel, startRuntime } from "./model.js";
+import { panel } from "./panel.js";
+
+const MANIFEST = "models.json";
+const place = (id) => document.getElementById(id);
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+const say = (text) => (place("status").textContent = text);
+const fail = (error) => (place("error").textContent = error ? error.message : "");
+
+/** The bytes of a file of this site; `onBytes` hears of every part that arrives. */
+async function download(url, onBytes) {
+  const response = await fetch(url, { cache: "no-cache" }).catch(() => null);
+  if (!response?.ok) {
+    const reason = response ? `the server says ${response.status}` : "no answer from the server";
+    throw new Error(`Cannot load ${url}: ${reason}. Reload the page to try again.`);
+  }
+  const parts = [];
+  for (const reader = response.body.getReader(); ;) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    parts.push(value);
+    onBytes(value.length);
+  }
+}
+
+let runtime = null; // a promise once the first model has been asked for
+const models = new Map(); // name -> a promise of the open model
+let current = null; // the entry that the address names
+
+async function load(entry, wasmBytes) {
+  const total = entry.bytes + (runtime ? 0 : wasmBytes);
+  const bar = place("progress");
+  let done = 0;
+  const onBytes = (count) => {
+    done += count;
+    bar.value = Math.min(1, done / total);
+  };
+  say(`Loading ${entry.name}, ${megabytes(total)} …`);
+  bar.value = 0;
+  bar.hidden = false;
+  try {
+    runtime ??= download("runtime/ort.wasm", onBytes).then(startRuntime);
+    runtime.catch(() => (runtime = null));
+    const [ort, bytes] = await Promise.all([runtime, download(encodeURI(entry.file), onBytes)]);
+    return await openModel(ort, entry, bytes);
+  } finally {
+    bar.hidden = true;
+  }
+}
+
+async function route(manifest) {
+  const hash = location.hash.slice(1);
+  const named = manifest.models.find(({ name }) => encodeURIComponent(name) === hash);
+  const entry = named ?? manifest.models[0];
+  current = entry;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.textContent === entry.name) link.ariaCurrent = "page";
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${entry.name} in your browser`;
+  fail(null);
+  place("panel").replaceChildren();
+  place("about").replaceChildren(...about(entry, manifest.runtime));
+  try {
+    if (!models.has(entry.name)) models.set(entry.name, load(entry, manifest.runtime.bytes));
+    const model = await models.get(entry.name);
+    if (entry !== current) return; // the reader has gone on to another
+    place("panel").replaceChildren(...panel(model, say, fail));
+    say(`${entry.name} is ready.`);
+  } catch (error) {
+    models.delete(entry.name);
+    if (entry !== current) return;
+    say("");
+    fail(error);
+  }
+}
+
+function about(entry, { package: name }) {
+  const metrics = Object.entries(entry.metrics ?? {}).filter(([key]) => key.startsWith("test_"));
+  const facts = {
+    Experiment: [entry.experiment, entry.title, entry.edition].filter(Boolean).join(", "),
+    "Trained on": entry.source && `${entry.source} data`,
+    Measured: metrics.map(([key, value]) => `${key} ${Number(value.toPrecision(4))}`).join(", "),
+    Notes: entry.notes?.join("; "),
+    Licence: entry.licence,
+    "Runs with": name,
+  };
+  const rows = Object.entries(facts).filter(([, text]) => text);
+  const link = h("a", { href: encodeURI(entry.file), download: "" }, entry.file.split("/").at(-1));
+  return [
+    h("h2", {}, "About this file"),
+    h(
+      "dl",
+      {},
+      h("dt", {}, "File"),
+      h("dd", {}, link, `, ${megabytes(entry.bytes)}`),
+      ...rows.flatMap(([term, text]) => [h("dt", {}, term), h("dd", {}, text)]),
+    ),
+  ];
+}
+
+try {
+  const manifest = JSON.parse(new TextDecoder().decode(await download(MANIFEST, () => {})));
+  const links = manifest.models.map(({ name }) =>
+    h("a", { href: `#${encodeURIComponent(name)}` }, name),
+  );
+  document.querySelector("nav").replaceChildren(...links);
+  addEventListener("hashchange", () => route(manifest));
+  await route(manifest);
+} catch (error) {
+  say("");
+  fail(error);
+}

@@ -1,0 +1,166 @@
+// One model's part of the page: its source, its options, its answer.
+
+import { h, newest } from "./dom.js";
+import { classify, sample, search } from "./model.js";
+import { pixels, resize } from "./picture.js";
+import { pictureSource, textSource } from "./sources.js";
+import { isBlank, split } from "./text.js";
+import * as views from "./views.js";
+
+/** The elements for a model; `say` tells progress, `fail` an error. */
+export function panel(model, say, fail) {
+  const answer = h("section", { id: "answer", ariaLabel: "Answer" });
+  let source = null;
+  const answered = newest(async () => {
+    fail(null);
+    if (source === null) {
+      answer.replaceChildren();
+      return;
+    }
+    answer.ariaBusy = "true";
+    try {
+      await answerWith(model, source, options, answer, say);
+    } catch (error) {
+      answer.replaceChildren();
+      say("");
+      fail(error);
+    } finally {
+      answer.ariaBusy = "false";
+    }
+  });
+  const options = optionsOf(model, answered);
+  const give = (given) => {
+    source = given;
+    return answered();
+  };
+  const inputs = takesText(model) ? textSource : pictureSource;
+  const elements = inputs(model, options.elements, give, fail);
+  return [h("section", { ariaLabel: "Input" }, ...elements), answer];
+}
+
+const takesText = (model) => ["speller", "translator"].includes(model.source_kind);
+
+async function answerWith(model, source, options, answer, say) {
+  if (takesText(model) && isBlank(source)) {
+    answer.replaceChildren();
+    say("Type something, or choose an example.");
+    return;
+  }
+  if (!takesText(model)) {
+    say("Looking at the picture …");
+    await new Promise((resume) => setTimeout(resume)); // the message is painted first
+  }
+  const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
+  const { elements, summary, milliseconds } = await show(model, source, options.values());
+  answer.replaceChildren(...elements, ...unknown(model, source));
+  say(`${summary}, in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`);
+}
+
+async function timed(promise) {
+  const started = performance.now();
+  return { ...(await promise), milliseconds: performance.now() - started };
+}
+
+async function showLabel(model, source) {
+  const [height, width, channels] = model.image_shape;
+  const seen = resize(pixels(source, channels), width, height, channels);
+  const { label, probabilities, maps, milliseconds } = await timed(classify(model, seen));
+  const elements = [
+    h(
+      "div",
+      { className: "seen" },
+      views.image(seen, "The picture as the network sees it"),
+      h(
+        "p",
+        {},
+        h("strong", { className: "best-answer" }, label),
+        h("br"),
+        `from ${width} × ${height} pixels`,
+      ),
+    ),
+    views.bars(model.labels, probabilities, label),
+  ];
+  if (maps) elements.push(views.activationMaps(maps));
+  return { elements, summary: `It is: ${label}`, milliseconds };
+}
+
+const readable = (model, source) => (takesText(model) ? source : pixels(source, 3));
+
+async function showTexts(model, source, { numBeams }) {
+  const found = search(model, readable(model, source), numBeams);
+  const { best, attention, milliseconds } = await timed(found);
+  const elements = answerElements(model, source, best);
+  if (attention) {
+    const draw = takesText(model) ? views.heatMap : views.attentionOverPicture.bind(null, source);
+    elements.push(draw(attention));
+  }
+  return { elements, summary: `Best: ${best[0].text}`, milliseconds };
+}
+
+async function showSample(model, source, { topP, seed }) {
+  const drawn = sample(model, readable(model, source), topP, seed);
+  const { text, score, milliseconds } = await timed(drawn);
+  const elements = answerElements(model, source, [{ text, score }]);
+  return { elements, summary: `Sample: ${text}`, milliseconds };
+}
+
+function answerElements(model, source, texts) {
+  const best = h("p", { className: "best-answer" }, texts[0].text);
+  const picture = takesText(model)
+    ? ""
+    : h("div", { className: "given" }, views.small(source, "The picture"));
+  return [picture, best, views.nBest(texts)];
+}
+
+/** Names the symbols that the model has never seen. */
+function unknown(model, source) {
+  if (!takesText(model)) return [];
+  const known = new Set(model.symbols);
+  const foreign = [...new Set(split(source, model))].filter((s) => !known.has(s));
+  if (!foreign.length) return [];
+  return [
+    h("p", { className: "note" }, `Unknown to the model, read as <unk>: ${foreign.join(" ")}`),
+  ];
+}
+
+/** The options of a kind: their elements, and `values()`, which throws for a wrong one. */
+function optionsOf(model, changed) {
+  if (model.kind === "classifier") return { elements: [], values: () => ({}) };
+  if (model.kind === "sampler") return samplerOptions(changed);
+  const beams = h("select", { id: "beams", onchange: changed });
+  for (const count of [1, 2, 3, 5, 10]) {
+    beams.append(
+      h("option", { value: count, selected: count === 5 }, count === 1 ? "1 (greedy)" : count),
+    );
+  }
+  const label = h("label", { htmlFor: "beams" }, "Beams of the search");
+  const elements = [h("div", { className: "field" }, label, beams)];
+  return { elements, values: () => ({ numBeams: Number(beams.value) }) };
+}
+
+function samplerOptions(changed) {
+  const number = (id, properties) =>
+    h("input", { id, type: "number", required: true, oninput: changed, ...properties });
+  const seed = number("seed", { value: 42, min: 0, max: 2 ** 32 - 1, step: 1 });
+  const topP = number("top-p", { value: 0.8, min: 0.01, max: 1, step: 0.01 });
+  const another = h("button", { type: "button" }, "Next seed");
+  another.addEventListener("click", () => {
+    seed.value = (Number(seed.value) + 1) % 2 ** 32;
+    changed();
+  });
+  const elements = [
+    h("div", { className: "field" }, h("label", { htmlFor: "seed" }, "Seed"), seed, another),
+    h(
+      "div",
+      { className: "field" },
+      h("label", { htmlFor: "top-p" }, "Mass of the nucleus (top p)"),
+      topP,
+    ),
+  ];
+  const values = () => {
+    if (!seed.checkValidity()) throw new Error("The seed must be a whole number, 0 or more.");
+    if (!topP.checkValidity()) throw new Error("Top p must be a number from 0.01 to 1.");
+    return { topP: Number(topP.value), seed: Number(seed.value) };
+  };
+  return { elements, values };
+}

@@ -1,0 +1,159 @@
+// What a person can give: a drawing, a picture, a text. Each calls `give(source)`; the elements of
+// the search's options stand among theirs.
+
+import { h } from "./dom.js";
+import { open } from "./picture.js";
+
+const PAD = 280; // pixels of a side of the drawing pad
+const PEN = 22; // two pixels of a 28 x 28 image
+
+/** A drop zone, a file button and the examples; `give` gets something that can be drawn. */
+export function pictureSource(model, options, give, fail) {
+  const pad = model.image_shape?.[2] === 1 ? drawingPad(give) : null;
+  const show = async (fileOrUrl) => {
+    try {
+      const picture = await open(fileOrUrl);
+      pad?.show(picture);
+      give(picture);
+    } catch (error) {
+      fail(error);
+    }
+  };
+  const file = h("input", {
+    type: "file",
+    accept: "image/*",
+    onchange: () => file.files.length && show(file.files[0]),
+  });
+  const zone = h(
+    "label",
+    {
+      className: "drop",
+      ondragover: (event) => {
+        event.preventDefault();
+        zone.classList.add("over");
+      },
+      ondragleave: () => zone.classList.remove("over"),
+      ondrop: (event) => {
+        event.preventDefault();
+        zone.classList.remove("over");
+        const [dropped] = event.dataTransfer.files;
+        if (dropped) show(dropped);
+        else fail(new Error("That was no file: drop a PNG or JPEG picture."));
+      },
+    },
+    h("span", {}, `${describe(model)} Drop it here, or`),
+    file,
+  );
+  const examples = model.examples.map(({ name, picture }) =>
+    h(
+      "button",
+      { type: "button", onclick: () => show(picture) },
+      h("img", { src: picture, alt: "", width: 56, height: 56 }),
+      name,
+    ),
+  );
+  return [pad?.element ?? "", zone, exampleRow(examples), ...options];
+}
+
+function describe(model) {
+  if (!model.image_shape) return "An aerial picture of any size.";
+  return model.image_shape[2] === 1 ? "A picture, light on dark." : "A photograph.";
+}
+
+function exampleRow(buttons) {
+  if (!buttons.length) return "";
+  return h("div", { className: "examples", role: "group", ariaLabel: "Examples" }, ...buttons);
+}
+
+function drawingPad(give) {
+  const pad = h("canvas", {
+    className: "pad",
+    width: PAD,
+    height: PAD,
+    role: "img",
+    ariaLabel: "Drawing pad, for mouse, pen or finger; examples and picture files are below",
+  });
+  const context = pad.getContext("2d");
+  const clear = () => {
+    context.fillStyle = "black";
+    context.fillRect(0, 0, PAD, PAD);
+    return null; // nothing is given any more
+  };
+  const point = (event) => {
+    const box = pad.getBoundingClientRect();
+    const scale = PAD / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  };
+  clear();
+  Object.assign(context, {
+    lineWidth: PEN,
+    lineCap: "round",
+    lineJoin: "round",
+    strokeStyle: "white",
+  });
+  pad.addEventListener("pointerdown", (event) => {
+    pad.setPointerCapture(event.pointerId);
+    context.beginPath();
+    context.moveTo(...point(event));
+    context.lineTo(...point(event)); // a dot, should the pen not move
+    context.stroke();
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (!pad.hasPointerCapture(event.pointerId)) return;
+    context.lineTo(...point(event));
+    context.stroke();
+  });
+  pad.addEventListener("lostpointercapture", () => give(pad));
+  const button = h("button", { type: "button", onclick: () => give(clear()) }, "Clear");
+  return {
+    element: h(
+      "div",
+      { className: "drawing" },
+      pad,
+      h("p", {}, "Draw, filling the square.", button),
+    ),
+    show: (picture) => context.drawImage(picture, 0, 0, PAD, PAD),
+  };
+}
+
+const PROMPTS = {
+  speller: "Phonemes, with spaces between",
+  translator: "Spanish",
+};
+
+/** A line of text, examples and, for a speller, the symbols that keyboards lack. */
+export function textSource(model, options, give) {
+  const input = h("input", {
+    id: "source",
+    type: "text",
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: false,
+    lang: model.source_kind === "translator" ? "es" : "en-fonipa",
+    oninput: () => give(input.value),
+  });
+  const write = (text) => {
+    input.value = text;
+    give(text);
+  };
+  const examples = model.examples.map(({ text }) =>
+    h("button", { type: "button", onclick: () => write(text) }, text),
+  );
+  const label = h("label", { htmlFor: "source" }, PROMPTS[model.source_kind]);
+  const append = (symbol) => write(`${input.value.trimEnd()} ${symbol}`.trim());
+  const keys = model.source_kind === "speller" ? symbolKeys(model, append) : "";
+  const field = h("div", { className: "field" }, label, input);
+  return [field, exampleRow(examples), ...options, keys];
+}
+
+function symbolKeys(model, write) {
+  const keys = [...model.symbols]
+    .sort((a, b) => a.localeCompare(b))
+    .map((symbol) => h("button", { type: "button", onclick: () => write(symbol) }, symbol));
+  return h(
+    "details",
+    {},
+    h("summary", {}, `The ${keys.length} symbols that it knows`),
+    h("div", { className: "keys" }, ...keys),
+  );
+}

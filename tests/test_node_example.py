@@ -1,0 +1,88 @@
+"""The Node.js example gives the texts and scores of the Python runtime."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from export.runtime import load
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "node"
+FILES = ROOT / "results" / "onnx"
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """The program, with the example's packages installed."""
+    if not (node := shutil.which("node")) or not (npm := shutil.which("npm")):
+        pytest.skip("needs Node.js with npm")
+    ((name, version),) = json.loads((FOLDER / "package.json").read_text())["dependencies"].items()
+    package = FOLDER / "node_modules" / name / "package.json"
+    if not package.is_file() or json.loads(package.read_text())["version"] != version:
+        command = [npm, "ci", "--prefer-offline", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm cannot install {name}: {done.stderr.strip()}")
+    return node
+
+
+def spell(node: str, *arguments: object) -> subprocess.CompletedProcess:
+    command = [node, "spell.mjs", *map(str, arguments)]
+    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "num_beams"),
+    [
+        ("p2g_attention", "h ə l o ʊ", 5),
+        ("p2g_attention", "  m æ\u00a0d͡ʒ ɪ\tk ", 1),
+        ("p2g_attention", "s p ɛ l ☃ ɪ ŋ", 3),
+        ("translate_attention", "¡Quiero un café!", 5),
+        ("translate_attention", "man\u0303ana ж ☃", 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:unknown to")
+def test_the_same_texts_and_scores(node: str, name: str, source: str, num_beams: int) -> None:
+    path = FILES / f"{name}.onnx"
+    done = spell(node, path, source, num_beams)
+    assert done.returncode == 0, done.stderr
+    found = load(path).search([source], num_beams)
+    shown = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [text for _, text in shown] == found.texts[0].tolist()
+    scores = [float(score) for score, _ in shown]
+    assert scores == pytest.approx(found.scores[0], abs=1e-4)
+
+
+def test_max_length(node: str) -> None:
+    path = FILES / "p2g_attention.onnx"
+    done = spell(node, path, "h ə l o ʊ", 1, 3)
+    assert done.stdout.split()[1] == load(path)("h ə l o ʊ", max_length=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected: node spell.mjs FILE.onnx"),
+        (("p2g_attention", " "), "expected: node spell.mjs FILE.onnx"),
+        (("p2g_attention", "a", "1.5"), "expected: node spell.mjs FILE.onnx"),
+        (("nothing", "a"), "nothing.onnx"),
+        (("kmnist_cnn", "a"), "is no speller and no translator"),
+    ],
+)
+def test_bad_input(node: str, arguments: tuple[str, ...], message: str) -> None:
+    name, *others = arguments or (None,)
+    done = spell(node, *([FILES / f"{name}.onnx"] if name else []), *others)
+    assert done.returncode == 2 and not done.stdout
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_lock_names_no_registry_and_pins_the_version() -> None:
+    lock = (FOLDER / "package-lock.json").read_text()
+    assert '"resolved"' not in lock and "registry" not in lock
+    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]
+    packages = json.loads(lock)["packages"]
+    assert packages["node_modules/onnxruntime-node"]["version"] == wanted["onnxruntime-node"]
+    assert all("integrity" in entry for path, entry in packages.items() if path)

@@ -1,0 +1,451 @@
+"""The browser page: the folder that ``export web`` writes, and its answers in Chromium."""
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from export import convert
+from export.cli import main, read_image
+from export.runtime import Generator, load
+from export.web import build_site, site
+from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
+from hw2_keras.models import build_encoder_decoder
+
+ROOT = Path(__file__).parents[1]
+DRIVER = ROOT / "tests" / "web"
+FILES = ROOT / "results" / "onnx"
+POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+SEARCHES = [
+    ("p2g_attention", "h ə l o ʊ", 5),
+    ("p2g_attention", "s p\u00a0 ɛ l ☃ ɪ ŋ ", 1),
+    ("translate_attention", "¡Quiero un café!", 5),
+    ("translate_attention", "man\u0303ana ж", 3),
+]
+SAMPLES = [(0.8, 42), (1.0, 7), (0.3, 2**32 - 1)]
+SEEDS = (0, 42, 2**32 - 1)
+EXAMPLES = {
+    "kmnist_cnn": ["su", "na", "ya", "re"],
+    "intel_cnn_bn": ["buildings", "forest", "mountain", "sea"],
+}
+LINE = [[0.2, 0.3], [0.8, 0.3], [0.6, 0.8]]
+
+
+def needs_npm() -> None:
+    if not shutil.which("npm"):
+        pytest.skip("needs npm")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser, with the driver's packages installed."""
+    needs_npm()
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not browser or not shutil.which("node"):
+        pytest.skip("needs Node.js and Chromium")
+    ((name, version),) = json.loads((DRIVER / "package.json").read_text())["dependencies"].items()
+    package = DRIVER / "node_modules" / name / "package.json"
+    if not package.is_file() or json.loads(package.read_text())["version"] != version:
+        command = ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=DRIVER, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm cannot install {name}: {done.stderr.strip()}")
+    return browser
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A captioner and a sampler with random weights, large enough to make them decided."""
+    folder = tmp_path_factory.mktemp("onnx")
+    words = Vocabulary((*SPECIALS, "a", "green", "meadow"), " ")
+    letters = Vocabulary((*SPECIALS, *"abcdefghij"), "")
+    phonemes = Vocabulary((*SPECIALS, *"kætb"), " ")
+    captioner = build_encoder_decoder("caption_attention", vocabulary_size=7, features=None, seed=6)
+    speller = build_encoder_decoder("p2g_attention", source_size=8, target_size=14, seed=1)
+    for models in (captioner, speller):
+        models.training.set_weights([4 * weight for weight in models.training.get_weights()])
+    return {
+        "caption": save(folder / "caption.onnx", captioner, words, None, "beam"),
+        "sample": save(folder / "sample.onnx", speller, letters, phonemes, "nucleus"),
+    }
+
+
+def save(path: Path, models, target: Vocabulary, source: Vocabulary | None, search: str) -> Path:
+    model = convert.generator_graph(models, target, source, search=search)
+    facts = convert.generator_facts(target, source, search, 1.0, 10)
+    convert.add_metadata(model, facts | {"experiment": path.stem})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def paths(untrained: dict[str, Path]) -> dict[str, Path]:
+    names = ("kmnist_cnn", "intel_cnn_bn", "p2g_attention", "translate_attention")
+    return {name: FILES / f"{name}.onnx" for name in names} | untrained
+
+
+@pytest.fixture(scope="module")
+def folder(paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs_npm()
+    return build_site(paths.values(), tmp_path_factory.mktemp("served") / "models")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The site in a sub-folder of a plain static server with a strict policy."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            self.send_header("Content-Security-Policy", POLICY)
+            super().end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=folder.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/models/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A picture for each model that takes one, two of them of another size than its own."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("pictures")
+    sizes = {"kmnist_cnn": (61, 45), "intel_cnn_bn": (100, 70), "caption": (64, 64)}
+    for name, (width, height) in sizes.items():
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def seen(chromium: str, address: str, folder: Path, pictures: dict[str, Path]) -> dict[str, dict]:
+    """What Chromium saw: for each visit to the page, what its actions returned."""
+    visits = visits_of(address, pictures)
+    damaged_site(folder)
+    done = subprocess.run(
+        ["node", "page.mjs", chromium],
+        cwd=DRIVER,
+        input=json.dumps(list(visits.values())),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(visits, json.loads(done.stdout), strict=True))
+
+
+def visits_of(address: str, pictures: dict[str, Path]) -> dict[str, dict]:
+    visits = {
+        f"{name} {source} {beams}": {
+            "url": f"{address}#{name}",
+            "do": [["put", ["#source", source]], ["select", ["#beams", str(beams)]], ["answer"]],
+        }
+        for name, source, beams in SEARCHES
+    }
+    for name in ("kmnist_cnn", "intel_cnn_bn", "caption"):
+        visits[name] = {
+            "url": f"{address}#{name}",
+            "width": 375,
+            "dark": True,
+            "do": [["drop" if name == "caption" else "choose", str(pictures[name])], ["answer"]],
+        }
+    sampled = [["put", ["#source", "k æ t b"]]]
+    for top_p, seed in SAMPLES:
+        sampled += [["put", ["#seed", str(seed)]], ["fill", ["#top-p", str(top_p)]], ["answer"]]
+    visits["sample"] = {"url": f"{address}#sample", "width": 375, "do": sampled}
+    visits["drawing"] = {
+        "url": f"{address}#kmnist_cnn",
+        "do": [["draw", LINE], ["answer"]],
+    }
+    for name, labels in EXAMPLES.items():
+        tried = [["click", f".examples button:nth-child({i + 1})"] for i in range(len(labels))]
+        visits[f"{name} examples"] = {
+            "url": f"{address}#{name}",
+            "do": [step for click in tried for step in (click, ["answer"])],
+        }
+    keys = [["press", "Tab"], ["tab", "#source"], ["type", "k æ t"], ["answer"]]
+    keys += [["tab", ".examples button"], ["enter"], ["answer"], ["tab", "#beams"]]
+    keys += [["tab", "summary"], ["press", "Enter"], ["tab", ".keys button"], ["enter"], ["answer"]]
+    keys += [["tab", ".scroll"], ["tab", "footer a"]]
+    visits["keyboard"] = {"url": f"{address}#p2g_attention", "width": 375, "do": keys}
+    long = "uno dos tres cuatro cinco seis siete ocho nueve diez"
+    visits["long"] = {
+        "url": f"{address}#translate_attention",
+        "width": 375,
+        "do": [["fill", ["#source", long]], ["answer"]],
+    }
+    visits["missing"] = {
+        "url": f"{address.removesuffix('models/')}damaged/#p2g_attention",
+        "do": [["answer"]],
+    }
+    broken = [["set", ["input[type=file]", str(pictures["broken"])]], ["wait", 300], ["answer"]]
+    visits["broken"] = {"url": f"{address}#kmnist_cnn", "do": broken}
+    wrong = [["fill", ["#source", "k"]], ["put", ["#seed", "1.5"]], ["wait", 200], ["answer"]]
+    wrong += [["put", ["#source", " "]], ["wait", 200], ["answer"]]
+    visits["wrong"] = {"url": f"{address}#sample", "do": wrong}
+    code = f"import('./random.js').then(r => {json.dumps(SEEDS)}.map(s => [...r.uniforms(s, 51)]))"
+    visits["random"] = {"url": f"{address}#sample", "do": [["evaluate", code]]}
+    return visits
+
+
+def damaged_site(folder: Path) -> None:
+    """A second site, whose speller is listed but not there."""
+    damaged = folder.with_name("damaged")
+    shutil.copytree(folder, damaged)
+    (damaged / "models" / "p2g_attention.onnx").unlink()
+
+
+def answers(visit: dict) -> list[dict]:
+    return [each for each in visit["seen"] if isinstance(each, dict)]
+
+
+@pytest.mark.filterwarnings("ignore:unknown to")
+@pytest.mark.parametrize(("name", "source", "num_beams"), SEARCHES)
+def test_texts_are_those_of_python(
+    name: str, source: str, num_beams: int, seen: dict[str, dict]
+) -> None:
+    model = load(FILES / f"{name}.onnx")
+    found = model.search([source], num_beams)
+    (answer,) = answers(seen[f"{name} {source} {num_beams}"])
+    assert answer["best"] == found.texts[0, 0]
+    assert answer["texts"] == found.texts[0].tolist()
+    np.testing.assert_allclose(answer["scores"], found.scores[0], atol=1.5e-4)
+    np.testing.assert_allclose(answer["weights"], found.attention[0], atol=0.006)
+    assert len(answer["rows"]) == len(found.attention[0]) and answer["rows"][-1] == "end"
+    assert "".join(answer["rows"][:-1]) == answer["best"].replace(" ", "␣")
+    assert len(answer["columns"]) == found.attention[0].shape[1]
+    assert [s for s in "☃ж" if s in answer["note"]] == [s for s in "☃ж" if s in source]
+
+
+def test_samples_are_those_of_python(paths: dict[str, Path], seen: dict[str, dict]) -> None:
+    sample = load(paths["sample"])
+    found = [sample.sample(["k æ t b"], top_p, seed) for top_p, seed in SAMPLES]
+    shown = answers(seen["sample"])
+    assert [answer["best"] for answer in shown] == [each.texts[0] for each in found]
+    assert len({answer["best"] for answer in shown}) > 1
+    for answer, each in zip(shown, found, strict=True):
+        assert answer["scores"][0] == pytest.approx(each.scores[0], abs=1.5e-4)
+
+
+def test_random_numbers_are_those_of_numpy(seen: dict[str, dict]) -> None:
+    expected = [np.random.default_rng(seed).random(51, np.float32) for seed in SEEDS]
+    np.testing.assert_array_equal(np.float32(seen["random"]["seen"][0]), expected)
+
+
+@pytest.mark.parametrize("name", ["kmnist_cnn", "intel_cnn_bn"])
+def test_labels_are_those_of_python(
+    name: str, seen: dict[str, dict], pictures: dict[str, Path], capsys: pytest.CaptureFixture
+) -> None:
+    model = load(FILES / f"{name}.onnx")
+    image = read_image(pictures[name], model.image_shape)
+    (answer,) = answers(seen[name])
+    shown = pixels(answer, model.image_shape)
+    assert np.abs(shown - image.astype(int)).max() <= 1  # rounding of the smaller picture
+    probabilities = model.probabilities(image)[0]
+    assert answer["best"] == model.labels[probabilities.argmax()]
+    assert answer["labels"] == model.labels
+    np.testing.assert_allclose(answer["shares"], 100 * probabilities, atol=1)
+    np.testing.assert_allclose(
+        answer["shares"], 100 * model.probabilities(shown.astype(np.uint8))[0], atol=0.06
+    )
+    assert answer["maps"] == {"kmnist_cnn": 8, "intel_cnn_bn": 32}[name]
+
+
+def pixels(answer: dict, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture as the network saw it, from the page's canvas."""
+    height, width, channels = shape
+    return np.reshape(answer["pixels"], (height, width, 4))[..., :channels]
+
+
+def test_a_drawing_is_read_as_drawn(seen: dict[str, dict]) -> None:
+    model = load(FILES / "kmnist_cnn.onnx")
+    (answer,) = answers(seen["drawing"])
+    image = pixels(answer, model.image_shape)
+    assert answer["best"] == model(image.astype(np.uint8))[0]
+    strokes = image[..., 0] > 127
+    assert strokes[8, 7:22].all() and not strokes[:6].any() and 30 < strokes.sum() < 100
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_show_what_they_are_called(name: str, seen: dict[str, dict], folder: Path) -> None:
+    assert [answer["best"] for answer in answers(seen[f"{name} examples"])] == EXAMPLES[name]
+    manifest = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    (offered,) = (entry["examples"] for entry in manifest["models"] if entry["name"] == name)
+    assert [example["name"] for example in offered] == EXAMPLES[name]
+
+
+def test_captions_are_those_of_python(
+    paths: dict[str, Path], pictures: dict[str, Path], seen: dict[str, dict]
+) -> None:
+    caption = load(paths["caption"])
+    assert isinstance(caption, Generator)
+    image = np.asarray(Image.open(pictures["caption"]))
+    found = caption.search([image], 5)
+    (answer,) = answers(seen["caption"])
+    assert answer["texts"] == found.texts[0].tolist()
+    np.testing.assert_allclose(answer["scores"], found.scores[0], atol=1.5e-4)
+    assert len(answer["looks"]) == len(found.attention[0])
+    words = answer["best"].split(" ")
+    assert answer["looks"][: len(words)] == words and len(set(words)) > 1
+
+
+def test_no_complaint_and_no_request_elsewhere(seen: dict[str, dict], address: str) -> None:
+    for name, visit in seen.items():
+        problems = [p for p in visit["problems"] if name != "missing" or "404" not in p]
+        assert not problems, name
+        origin = address.removesuffix("models/")
+        assert visit["requests"] and all(url.startswith(origin) for url in visit["requests"])
+
+
+def test_a_phone_does_not_scroll_sideways(seen: dict[str, dict]) -> None:
+    widths = {name: seen[name]["scrollWidth"] for name in ("kmnist_cnn", "caption", "sample")}
+    widths |= {name: seen[name]["scrollWidth"] for name in ("intel_cnn_bn", "keyboard", "long")}
+    assert set(widths.values()) == {375}, widths
+    (long,) = answers(seen["long"])
+    assert len(long["columns"]) == 52  # wider than a phone: only the map itself scrolls
+
+
+@pytest.mark.filterwarnings("ignore:unknown to")
+def test_the_keyboard_is_enough(seen: dict[str, dict]) -> None:
+    spell = load(FILES / "p2g_attention.onnx")
+    typed, example, key = answers(seen["keyboard"])
+    assert typed["texts"] == [text for text, _ in spell("k æ t", num_beams=5, n_best=5)]
+    assert example["best"] == spell("h ə l o ʊ", num_beams=5)
+    assert key["columns"][:5] == example["columns"] == ["h", "ə", "l", "o", "ʊ"]
+    assert len(key["columns"]) == 6 and key["columns"][5] in spell.info["symbols"]
+
+
+def test_progress_is_told(seen: dict[str, dict], folder: Path) -> None:
+    told = seen["caption"]["told"]
+    shares = [share for _, share in told if share >= 0]
+    assert shares == sorted(shares) and shares[0] == 0 and len(set(shares)) > 3
+    assert shares[-1] == pytest.approx(1)
+    files = (folder / "runtime" / "ort.wasm", folder / "models" / "caption.onnx")
+    size = sum(path.stat().st_size for path in files) / 1e6
+    texts = list(dict.fromkeys(text for text, _ in told))
+    assert f"Loading caption, {size:.1f} MB …" in texts and "caption is ready." in texts
+
+
+def test_errors_are_told(seen: dict[str, dict]) -> None:
+    (missing,) = answers(seen["missing"])
+    assert re.match(
+        r"Cannot load models/p2g_attention.onnx: the server says 404\.", missing["error"]
+    )
+    (broken,) = answers(seen["broken"])
+    assert broken["error"].startswith("broken.png is not a readable picture: choose PNG or JPEG")
+    seed, blank = answers(seen["wrong"])
+    assert seed["error"] == "The seed must be a whole number, 0 or more."
+    assert not blank["best"] and blank["status"] == "Type something, or choose an example."
+
+
+def test_the_folder(folder: Path, paths: dict[str, Path]) -> None:
+    manifest = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    entries = {entry["name"]: entry for entry in manifest["models"]}
+    assert list(entries) == list(paths)
+    assert {path.name for path in (folder / "runtime").iterdir()} == {"ort.js", "ort.wasm"}
+    assert not list(folder.parent.glob(".*")) and (folder.stat().st_mode & 0o777) == 0o755
+    for name, path in paths.items():
+        served = folder / entries[name]["file"]
+        assert entries[name]["bytes"] == served.stat().st_size
+        is_classifier = entries[name]["kind"] == "classifier"
+        assert (served.read_bytes() == path.read_bytes()) == (not is_classifier)
+    assert entries["p2g_attention"]["examples"][0] == {"text": "h ə l o ʊ"}
+    for entry in entries.values():
+        assert all((folder / e["picture"]).is_file() for e in entry["examples"] if "picture" in e)
+    page = (folder / "index.html").read_text()
+    assert POLICY in page and not re.search(
+        r"<style|style=| on\w+=|<script(?! type=.module. src)", page
+    )
+
+
+def test_activation_maps_are_the_first_convolution(folder: Path) -> None:
+    served = onnx.load(folder / "models" / "kmnist_cnn.onnx")
+    onnx.checker.check_model(served, full_check=True)
+    (name,) = {value.name for value in served.graph.output} - {"label", "probabilities"}
+    model = load(folder / "models" / "kmnist_cnn.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), np.uint8)
+    maps, probabilities = model._session.run([name, "probabilities"], {"image": image})
+    weights = {w.name: onnx.numpy_helper.to_array(w) for w in served.graph.initializer}
+    kernel, bias = weights["conv1/kernel"], weights["conv1/bias"]
+    patch = image[:, 4 : 4 + kernel.shape[2], 6 : 6 + kernel.shape[3], 0] / 256
+    expected = np.einsum("nhw,ohw->no", patch, kernel[:, 0]) + bias
+    top = (kernel.shape[2] - 1) // 2 if maps.shape[2] == 28 else 0
+    np.testing.assert_allclose(maps[:, :, 4 + top, 6 + top], expected, atol=1e-5)
+    original = load(FILES / "kmnist_cnn.onnx").probabilities(image)
+    np.testing.assert_allclose(probabilities, original, atol=1e-6)
+
+
+def test_a_site_is_replaced_as_a_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_npm()
+    out, file = tmp_path / "site", str(FILES / "p2g_attention.onnx")
+    out.mkdir()
+    assert main(["web", file, "--out", str(out)]) == 0
+    assert f"python -m http.server -d {out}" in capsys.readouterr().out
+    assert main(["web", str(FILES / "kmnist_cnn.onnx"), "--out", str(out)]) == 0
+    assert [path.name for path in (out / "models").iterdir()] == ["kmnist_cnn.onnx"]
+    monkeypatch.setattr(site, "RUNTIME_SHA512", "another")
+    assert main(["web", file, "--out", str(out)]) == 2
+    assert "npm gave another onnxruntime-web@" in capsys.readouterr().err
+    assert [path.name for path in (out / "models").iterdir()] == ["kmnist_cnn.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+@pytest.mark.parametrize(
+    ("files", "out", "message"),
+    [
+        (["nothing.onnx"], "site", "nothing.onnx does not exist"),
+        (["p2g_attention.onnx"] * 2, "site", "two files are called p2g_attention: rename one"),
+        (["p2g_attention.onnx"], "full", "full holds other files: choose a new folder"),
+        (["p2g_attention.onnx"], "full/file", "file is a file: expected the name of a folder"),
+        (["p2g_attention.onnx"], "no/site", "no is not a folder: make it first"),
+        (["p2g_attention.onnx"], "site", "npm is not installed, it gets onnxruntime-web@"),
+    ],
+)
+def test_bad_commands(
+    files: list[str],
+    out: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["web", *(str(FILES / f) for f in files), "--out", str(tmp_path / out)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["full", "file"]
+
+
+def test_npm_without_a_registry(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_npm()
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_fetch_retry_mintimeout", "1")
+    out = tmp_path / "site"
+    assert main(["web", str(FILES / "p2g_attention.onnx"), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"npm cannot get onnxruntime-web@[\d.]+ \(.*ECONNREFUSED", error)
+    assert error.count("\n") == 1 and not out.exists()
