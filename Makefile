@@ -1,9 +1,10 @@
-# make demo, make test, make lint, make bench: each sets up .venv itself when requirements changed.
+# make demo, make test, make lint, make bench, make docs: each sets up .venv itself when
+# requirements changed.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: .venv/ready
 	$(BIN)/python -m hw2_keras demo
@@ -19,6 +20,12 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/bench.py
 
+# GALLERY=0 make docs: without running the tutorials
+docs: .venv/ready
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
+
 .venv/ready: requirements.txt requirements-test.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,4 +34,4 @@ bench: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info demo site
+	rm -rf .venv build dist *.egg-info demo site docs/_build docs/gallery docs/api/generated

@@ -101,7 +101,7 @@ def equivalent_head(
 
 
 def head_difference(X: np.ndarray, W_Q: np.ndarray, W_K: np.ndarray, B: np.ndarray) -> float:
-    """max |P − P'| between a head and its :func:`equivalent_head`: 0 but for rounding.
+    """max ``|P − P'|`` between a head and its :func:`equivalent_head`: 0 but for rounding.
 
     Rounding grows with B's condition number κ: about κ·ε, with ε the spacing of the type.
     """

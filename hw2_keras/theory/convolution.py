@@ -304,7 +304,7 @@ def relative_gap(
     """‖f(Tx) − T'f(x)‖ / ‖T'f(x)‖: 0 when f is equivariant (2021-22 Q2).
 
     ``before`` is T, on images; ``after`` is T', on feature maps. With T' = T this measures
-    equivariance; without ``after``, T' is the identity and it measures *in*variance.
+    equivariance; without ``after``, T' is the identity and it measures invariance.
 
     ✗ Report 000 calls convolution translation *invariant*. Counter-example: any shift; with T' = T
     the gap is 0, without T' it is not: the response moves along, it does not stay.
@@ -411,7 +411,7 @@ def receptive_fields(layers: Sequence[tuple[int, int]]) -> list[ReceptiveField]:
 
 
 def receptive_gradient(layers: Sequence[tuple[int, int]], image_size: int) -> np.ndarray:
-    """|∂(centre output)/∂(pixel)| of the stack, from Keras by automatic differentiation.
+    """``|∂(centre output)/∂(pixel)|`` of the stack, from Keras by automatic differentiation.
 
     Every filter and pool is a mean over its window, so that no path cancels another: the pixels
     with a gradient are the receptive field, and its fading towards the edge is the *effective* one.

@@ -150,7 +150,7 @@ def _pooling_gap(image: np.ndarray, kernel: np.ndarray, pool: int, shift: int) -
 def plot_receptive_fields(
     stacks: dict[str, Sequence[tuple[int, int]]], image_size: int = 32
 ) -> Figure:
-    """|gradient| of the centre output by the pixels, with the formula's square (2024-25 Q2).
+    """``|gradient|`` of the centre output by the pixels, with the formula's square (2024-25 Q2).
 
     Args:
         stacks: a title and the (window, stride) of each layer.
@@ -172,7 +172,7 @@ def plot_receptive_fields(
 
 
 def plot_head_difference(conditions: Sequence[float]) -> Figure:
-    """max |P − P'| of two equal heads against B's condition number (2021-22 Q1)."""
+    """max ``|P − P'|`` of two equal heads against B's condition number (2021-22 Q1)."""
     figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_prop_cycle(color=COLOURS)

@@ -1,0 +1,212 @@
+"""What a results folder holds, and its figures beside the reported ones.
+
+Reads JSON and CSV only: neither Keras nor TensorFlow is imported.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import Experiment, Reported, experiments
+from hw2_keras.runs import HISTORY, RECORD, Run, first_line, open_run
+
+BEAMS = "beam_search.json"
+PARITY = ".parity.json"
+SMALLER_IS_BETTER = ("error_rate", "cer", "wer", "wer_at_3")
+LARGER_IS_BETTER = ("accuracy", "bleu4")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished runs and measurements under one folder.
+
+    Attributes:
+        folder: where they were found.
+        runs: runs of the homework's full protocol on real data, by experiment, rate and seed.
+        others: the rest, which no report can be compared with: synthetic data, fewer epochs.
+        beams: rows of every ``beam_search.json``, see ``beams.study``.
+        parity: parity report by name of the ONNX file, see ``export.verify.Parity``.
+        problems: one line for every file that could not be read.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    others: tuple[Run, ...]
+    beams: tuple[dict[str, Any], ...]
+    parity: dict[str, dict[str, Any]]
+    problems: tuple[str, ...]
+
+
+class Figure(NamedTuple):
+    """One reported figure and the runs that reproduce it.
+
+    Attributes:
+        experiment: whose figure.
+        reported: what the report prints.
+        rate: the learning rate it belongs to.
+        runs: runs that differ in their seed alone; empty where nothing was reproduced.
+    """
+
+    experiment: Experiment
+    reported: Reported
+    rate: float
+    runs: tuple[Run, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """The reproduced figure of each seed."""
+        return [run.metrics[self.reported.metric] for run in self.runs]
+
+    @property
+    def notes(self) -> list[str]:
+        """What sets the data apart from the reports', e.g. fewer images."""
+        return self.runs[0].record["notes"] if self.runs else []
+
+    @property
+    def difference(self) -> float:
+        """Mean over the seeds minus reported."""
+        return statistics.fmean(self.values) - self.reported.value
+
+    @property
+    def better(self) -> bool | None:
+        """Whether the mean is better than reported.
+
+        None for losses, which are no aim as such, where the data are not the reports' own, and
+        where the difference is within one standard deviation of the seeds.
+        """
+        name = self.reported.metric.removeprefix("val_").removeprefix("test_")
+        name = name.removeprefix("nucleus_")
+        if not self.runs or self.notes or name not in SMALLER_IS_BETTER + LARGER_IS_BETTER:
+            return None
+        if len(self.runs) > 1 and abs(self.difference) <= statistics.stdev(self.values):
+            return None
+        return self.difference < 0 if name in SMALLER_IS_BETTER else self.difference > 0
+
+
+def read_results(folder: Path) -> Results:
+    """Reads every run, beam study and parity report under a folder, at any depth.
+
+    A file that cannot be read becomes a line of ``problems`` and hides nothing else.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: expected one with runs made by 'train'")
+    problems: list[str] = []
+
+    def read(pattern: str, function: Callable[[Path], Any]) -> list[Any]:
+        found = []
+        for path in sorted(folder.rglob(pattern)):
+            try:
+                found.append(function(path))
+            except UsageError as error:
+                problems.append(str(error))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                problems.append(f"{path} is damaged ({first_line(error)}): restore it")
+        return found
+
+    runs = sorted(read(RECORD, _read_run), key=_order)
+    beams = {_setting(row): row for rows in read(BEAMS, _read_beams) for row in rows}
+    return Results(
+        folder,
+        tuple(run for run in runs if follows_protocol(run)),
+        tuple(run for run in runs if not follows_protocol(run)),
+        tuple(beams.values()),
+        dict(read(f"*{PARITY}", _read_parity)),
+        tuple(problems),
+    )
+
+
+def follows_protocol(run: Run) -> bool:
+    """True for real data and the homework's own epochs, rates and settings, whatever the seed."""
+    experiment, protocol = run.experiment, run.record["protocol"]
+    settings = ("optimizer", "epochs", "batch_size", "dropout", "selection")
+    return (
+        run.record["source"] == "real"
+        and run.learning_rate in experiment.learning_rates
+        and all(protocol[name] == getattr(experiment, name) for name in settings)
+    )
+
+
+def figures(results: Results) -> list[Figure]:
+    """Every reported figure in the registry's order, once for each data that it was tried on."""
+    found = []
+    for experiment in experiments.values():
+        for reported in experiment.reported:
+            rate = rate_of(experiment, reported)
+            groups: dict[str, list[Run]] = {}
+            for run in results.runs:
+                if (run.experiment, run.learning_rate) != (experiment, rate):
+                    continue
+                if math.isfinite(run.metrics.get(reported.metric, math.nan)):
+                    groups.setdefault(run.record["fingerprint"], []).append(run)
+            for group in list(groups.values()) or [[]]:
+                found.append(Figure(experiment, reported, rate, tuple(group)))
+    return found
+
+
+def rate_of(experiment: Experiment, reported: Reported) -> float:
+    """The learning rate that a reported figure belongs to."""
+    return reported.learning_rate or experiment.best_rate
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    """The mean, and the sample standard deviation where there are several values."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean + (f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def _read_run(path: Path) -> Run:
+    run = open_run(path.parent)
+    needed = ("source", "fingerprint", "origin", "notes", "training_seconds", "divergence")
+    for part, names in ((run.record, needed), (run.record["protocol"], ("seed", "epochs"))):
+        if missing := [name for name in names if name not in part]:
+            raise UsageError(f"{path} is damaged (no {missing[0]!r}): restore it or train again")
+    follows_protocol(run)
+    columns = ("loss", "running_loss", run.experiment.metric)
+    for name in (*columns, *(r.metric for r in run.experiment.reported)):
+        if not isinstance(run.metrics.get(name, 0.0), int | float):
+            raise UsageError(f"{path} is damaged ({name} is no number): restore it or train again")
+    history = path.parent / HISTORY
+    try:
+        empty = [name for name in ("epoch", *columns) if not run.history[name]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{history} is damaged ({first_line(error)}): restore it") from error
+    if empty:
+        raise UsageError(f"{history} is damaged (no {empty[0]}): restore it")
+    return run
+
+
+def _read_beams(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    for row in rows:
+        experiments[row["experiment"]]
+        _setting(row)
+    return rows
+
+
+def _read_parity(path: Path) -> tuple[str, dict[str, Any]]:
+    report = json.loads(path.read_text(encoding="utf-8"))
+    needed = ("experiment", "source", "examples", "batch_sizes", "different_answers")
+    for name in (*needed, "max_difference", "metric", "keras", "onnx", "bytes", "passed"):
+        if name not in report:
+            raise UsageError(f"{path} is damaged (no {name!r}): repeat 'export verify'")
+    return path.name.removesuffix(PARITY) + ".onnx", report
+
+
+def _setting(row: dict[str, Any]) -> tuple:
+    keys = ("experiment", "source", "seed", "num_beams", "length_normalisation")
+    return tuple(row[key] for key in keys)
+
+
+def _order(run: Run) -> tuple:
+    place = list(experiments).index(run.experiment.name)
+    rates = run.experiment.learning_rates
+    rate = rates.index(run.learning_rate) if run.learning_rate in rates else len(rates)
+    return place, rate, run.record["protocol"]["seed"], str(run.path)

@@ -1,0 +1,319 @@
+"""The page "reported / reproduced": what it reads, compares, and how it behaves with bad files."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hw2_keras import charts, page
+from hw2_keras.cli import main
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import experiments
+from hw2_keras.results import figures, follows_protocol, read_results
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_run(folder: Path, name: str = "p2g", seed: int = 42, **changes) -> Path:
+    """A finished run's folder with made-up figures, without weights."""
+    e = experiments[name]
+    rate = changes.pop("learning_rate", e.best_rate)
+    epochs = changes.pop("epochs", e.epochs)
+    metric = e.metric.removeprefix("val_")
+    path = folder / f"{name}-rate{rate:g}-epochs{epochs}-seed{seed}"
+    (path / "plots").mkdir(parents=True)
+    record = {
+        "experiment": name,
+        "protocol": {
+            "optimizer": e.optimizer,
+            "learning_rate": rate,
+            "epochs": epochs,
+            "batch_size": e.batch_size,
+            "dropout": e.dropout,
+            "selection": e.selection,
+            "seed": seed,
+        },
+        "source": "real",
+        "fingerprint": "f" * 64,
+        "finished": True,
+        "best_of_sweep": False,
+        "divergence": None,
+        "origin": "made up",
+        "notes": [],
+        "metrics": {"loss": 0.5, "running_loss": 0.75, e.metric: 0.25, f"test_{metric}": 0.28},
+        "training_seconds": 60.0,
+    }
+    (path / "run.json").write_text(json.dumps(record | changes))
+    rows = [f"{n},{1 / n},{2 / n},{0.5 / n}" for n in range(1, epochs + 1)]
+    header = f"epoch,loss,running_loss,{e.metric}"
+    (path / "history.csv").write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+class Elements(HTMLParser):
+    """Checks that tags are closed, and collects ids, links and addresses of a page."""
+
+    VOID = ("meta", "br", "img", "wbr", "path")
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open, self.ids, self.links, self.sources = [], [], [], []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def row_of(content: str, *words: str) -> str:
+    """The first table row that holds all the words."""
+    rows = re.findall(r"<tr>.*?</tr>", content)
+    return next(row for row in rows if all(word in row for word in words))
+
+
+def test_seeds_become_mean_and_deviation_beside_the_reported_figure(tmp_path: Path) -> None:
+    for seed, cer in ((42, 0.27), (43, 0.28), (44, 0.26)):
+        metrics = {"loss": 0.5, "running_loss": 0.7, "val_cer": 0.25, "test_cer": cer}
+        write_run(tmp_path, seed=seed, metrics=metrics)
+    results = read_results(tmp_path)
+    figure = next(f for f in figures(results) if f.reported.metric == "test_cer" and f.runs)
+    assert figure.values == [0.27, 0.28, 0.26]
+    assert figure.difference == pytest.approx(0.27 - 0.2926)
+    assert figure.better is True
+    content = page.render(results)
+    row = row_of(content, "0.2926", "42, 43, 44")
+    assert "0.2700 ± 0.0100" in row and "-0.0226 better" in row
+    assert "for s in 42 43 44; do python -m hw2_keras train p2g --source real" in content
+
+
+def test_accuracy_is_better_upwards_losses_and_other_data_are_not_judged(tmp_path: Path) -> None:
+    metrics = {"loss": 0.1, "running_loss": 0.2, "val_accuracy": 0.9, "test_accuracy": 0.8}
+    write_run(tmp_path, "fashion_cnn", metrics=metrics)
+    write_run(tmp_path, "kmnist_cnn", metrics=metrics, notes=["fewer images"])
+    found = {
+        (f.experiment.name, f.reported.report, f.reported.metric): f.better
+        for f in figures(read_results(tmp_path))
+        if f.runs
+    }
+    assert found["fashion_cnn", "001", "test_accuracy"] is False
+    assert found["fashion_cnn", "001", "running_loss"] is None
+    assert found["kmnist_cnn", "002", "test_accuracy"] is None
+    assert "kmnist_cnn: fewer images" in page.render(read_results(tmp_path))
+
+
+def test_a_difference_within_the_spread_of_the_seeds_is_not_judged(tmp_path: Path) -> None:
+    for seed, cer in ((42, 0.27), (43, 0.31)):  # mean 0.29, reported 0.2926
+        metrics = {"loss": 0.5, "running_loss": 0.7, "val_cer": 0.25, "test_cer": cer}
+        write_run(tmp_path, seed=seed, metrics=metrics)
+    (figure,) = (f for f in figures(read_results(tmp_path)) if f.runs)
+    assert figure.difference == pytest.approx(-0.0026)
+    assert figure.better is None
+
+
+def test_only_full_runs_on_real_data_are_compared(tmp_path: Path) -> None:
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, seed=2, source="synthetic")
+    write_run(tmp_path, seed=3, epochs=2)
+    results = read_results(tmp_path)
+    assert [run.record["protocol"]["seed"] for run in results.runs] == [1]
+    assert len(results.others) == 2 and not any(map(follows_protocol, results.others))
+    assert "Runs that no report can be compared with" in page.render(results)
+
+
+def test_runs_on_different_data_are_never_averaged(tmp_path: Path) -> None:
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, seed=2, fingerprint="e" * 64)
+    found = [f for f in figures(read_results(tmp_path)) if f.reported.metric == "test_cer"]
+    assert [len(f.runs) for f in found if f.experiment.name == "p2g"] == [1, 1]
+
+
+def test_an_empty_folder_gives_a_page_of_missing_figures(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    written, results = page.make(tmp_path / "results", tmp_path / "site")
+    content = written.read_text()
+    total = sum(len(e.reported) for e in experiments.values())
+    assert f"<strong>0 of {total}</strong>" in content
+    assert content.count('<tr><td data-key="') >= total
+    assert "python -m hw2_keras train p2g_attention --source real --out" in content
+    assert results.problems == ()
+    for name in experiments:
+        assert f'id="{name}"' in content
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("run.json", '{"experiment": "p2g", ', "is damaged"),
+        ("run.json", "[]", "is damaged"),
+        ("run.json", '{"experiment": "p3g", "finished": true, "best_of_sweep": false}', "p3g"),
+        (
+            "run.json",
+            '{"experiment": "p2g", "finished": true, "best_of_sweep": false, "protocol": {}}',
+            "no 'source'",
+        ),
+        ("history.csv", "epoch,loss\n", "history.csv is damaged"),
+        ("history.csv", "epoch,loss,val_cer\n1,1,1\n", "history.csv is damaged ('running_loss')"),
+        ("history.csv", "epoch,loss\n1,much\n", "history.csv"),
+        ("beam_search.json", '[{"experiment": "p2g"}]', "beam_search.json is damaged"),
+        ("p2g.parity.json", '{"experiment": "p2g"}', "p2g.parity.json is damaged"),
+    ],
+)
+def test_a_broken_file_is_one_line_and_hides_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture, file: str, content: str, message: str
+) -> None:
+    results = tmp_path / "results"
+    write_run(results, "p2g_attention")
+    (write_run(results, "p2g") / file).write_text(content)
+    assert main(["report", "--results", str(results), "--out", str(tmp_path / "site")]) == 0
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert "Not readable" in text and "0.2800" in row_of(text, "p2g_<wbr>attention", "0.2410")
+
+
+def test_no_such_results_folder_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "site"
+    assert main(["report", "--results", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_in_place_of_the_output_folder_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("")
+    with pytest.raises(UsageError, match="choose another"):
+        page.make(tmp_path, tmp_path / "site")
+
+
+def test_the_page_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    other = tmp_path / "index.html"
+    other.write_text("<title>Mine</title>")
+    with pytest.raises(UsageError, match="another page"):
+        page.make(tmp_path, tmp_path)
+    assert other.read_text() == "<title>Mine</title>"
+    other.unlink()
+    page.make(tmp_path, tmp_path)
+    assert page.make(tmp_path, tmp_path)[0] == other
+
+
+def test_the_committed_results_make_one_small_self_contained_page(tmp_path: Path) -> None:
+    written, results = page.make(ROOT / "results", tmp_path)
+    content = written.read_text()
+    assert list(tmp_path.iterdir()) == [written]
+    assert written.stat().st_size < 5e6
+    found = Elements(content)
+    assert len(set(found.ids)) == len(found.ids)
+    assert {link for link in found.links if link[1:] not in found.ids} == set()
+    assert all(source.startswith("data:image/png;base64,") for source in found.sources)
+    assert found.sources, "the committed filters are shown"
+    assert "http" not in re.sub(r"data:image[^\"]*|http-equiv", "", content)
+    assert "0.9140" in row_of(content, "fashion_<wbr>cnn", "0.9025")
+    assert "fashion_cnn.onnx" in row_of(content, ">passed<")
+    assert page.render(results) == content
+
+
+def test_text_from_files_is_escaped(tmp_path: Path) -> None:
+    write_run(tmp_path, origin="<script>alert(1)</script>", notes=["a & b"])
+    content = page.render(read_results(tmp_path))
+    assert "<script>alert" not in content and "a &amp; b" in content
+
+
+def test_a_diverged_run_is_shown_as_such(tmp_path: Path) -> None:
+    path = write_run(
+        tmp_path,
+        "kmnist_cnn",
+        metrics={"loss": float("nan"), "running_loss": float("nan"), "val_accuracy": 0.1},
+        divergence="the loss is not finite",
+    )
+    history = (path / "history.csv").read_text().splitlines()
+    history[-1] = "20,nan,nan,0.1"
+    (path / "history.csv").write_text("\n".join(history))
+    content = page.render(read_results(tmp_path))
+    assert "0.0005 (the loss is not finite)" in content and "not finite</td>" in content
+    assert "nan" not in "".join(re.findall(r"<path d=\"[^\"]*\"", content))
+
+
+def test_beam_search_shows_the_gain_over_width_one(tmp_path: Path) -> None:
+    rows = [
+        {
+            "experiment": "p2g",
+            "seed": seed,
+            "source": "real",
+            "num_beams": width,
+            "length_normalisation": True,
+            "seconds": 2.0,
+            "test_cer": cer,
+        }
+        for seed, width, cer in ((42, 1, 0.30), (43, 1, 0.32), (42, 5, 0.29), (43, 5, 0.30))
+    ]
+    (tmp_path / "beams").mkdir()
+    (tmp_path / "beams" / "beam_search.json").write_text(json.dumps(rows))
+    content = page.render(read_results(tmp_path))
+    assert "0.2950 ± 0.0071" in row_of(content, "-0.0150", "42, 43")
+    assert "missing" in row_of(content, "-0.0150")  # without length normalisation
+
+
+def test_a_failed_parity_is_marked(tmp_path: Path) -> None:
+    report = json.loads((ROOT / "results/onnx/fashion_cnn.parity.json").read_text())
+    (tmp_path / "one.parity.json").write_text(json.dumps(report | {"passed": False}))
+    content = page.render(read_results(tmp_path))
+    assert "FAILED" in row_of(content, "one.onnx")
+    assert "missing" in row_of(content, "kmnist_cnn.onnx")
+
+
+def test_the_command_imports_no_framework(tmp_path: Path) -> None:
+    code = (
+        "import sys; from hw2_keras.cli import main; "
+        f"main(['report', '--results', {str(tmp_path)!r}, '--out', {str(tmp_path / 'o')!r}]); "
+        "loaded = {'tensorflow', 'keras', 'matplotlib', 'numpy'} & set(sys.modules); "
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reference_labels_move_apart_and_keep_their_order() -> None:
+    placed = charts.spread_out([100, 101, 20, 102], 12, 120)
+    assert placed == [96, 108, 20, 120]
+    assert charts.spread_out([10.0, 50.0], 12, 120) == [10, 50]
+
+
+def test_chart_scales_and_interrupts_at_values_that_are_not_finite() -> None:
+    nan = float("nan")
+    line = charts.Line("one", [1, 2, 3, 4], [0.0, nan, 1.0, 0.5], 0)
+    svg = charts.chart([line], [charts.Level("003: 0.5", 0.5, 1)], "accuracy")
+    path = re.search(r'<path d="(M[^"]*)" fill="none" stroke="var\(--line-0\)', svg)[1]
+    assert path.count("M") == 2 and path.count("L") == 1
+    first_y = float(re.match(r"M[\d.]+ ([\d.]+)", path)[1])
+    assert first_y > charts.HEIGHT / 2  # zero is below the middle
+    assert "003: 0.5" in svg
+
+
+def test_ticks_are_round_and_within_the_range() -> None:
+    assert charts.linear_ticks(0.41, 0.92) == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert charts.log_ticks(0.015, 1.2) == [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1]
+    assert charts.epoch_ticks(20) == [1, 5, 10, 15, 20]
+    assert charts.epoch_ticks(1) == [1]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node to run the page's script")
+def test_the_page_script_is_valid_javascript() -> None:
+    script = page.ASSETS / "report.js"
+    done = subprocess.run(["node", "--check", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
