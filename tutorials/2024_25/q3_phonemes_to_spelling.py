@@ -1,0 +1,320 @@
+"""
+Question 3: from phonemes to spelling
+=====================================
+
+Edition 2024-25. A dictionary says how a word sounds, one symbol per sound. Which letters write
+it? The question asks for a network that reads the sounds and writes the letters, first without and
+then with *attention*, and for two ways of letting it write: always the most probable letter, or a
+letter drawn at random from the probable ones. Report 004 answered it; every figure below stands
+beside the one that it printed.
+
+.. code-block:: bash
+
+    python tutorials/2024_25/q3_phonemes_to_spelling.py                  # made-up words
+    python tutorials/2024_25/q3_phonemes_to_spelling.py --source real    # the homework's words
+
+With ``--source real`` the finished runs in ``results`` are opened. Where there are none, or with
+another ``--out``, they are trained. Figures are saved under
+``runs/tutorials/q3_phonemes_to_spelling``.
+"""
+
+# %%
+# Setup
+# -----
+# The made-up words are spelled by rules, so a few epochs are enough to learn them; one *epoch* is
+# one pass over all training words. With ``--source real`` the homework's own number is used.
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import export
+import hw2_keras as hw2  # before Keras, whose backend it sets
+
+# isort: split
+from keras import Model, ops
+
+from export.runtime import load
+from hw2_keras import decoding, generation, illustrate, metrics, plots, report
+from hw2_keras.models import build_encoder_decoder
+
+sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
+import helpers
+
+options = helpers.arguments(epochs=12)
+data = hw2.load_data("p2g", source=options.source)
+
+# %%
+# The words
+# ---------
+# The source is a list of *phonemes*, the sounds of a language, written in the International
+# Phonetic Alphabet with spaces between them. ``t͡ʃ`` is one symbol: the arc ties the two letters
+# together. The target is the spelling, one character after the other. A *vocabulary* numbers the
+# symbols of the training words; the numbers 0 to 3 are kept for padding, start, end and unknown.
+
+for source, target in zip(data.train.source[:4], data.train.target[:4], strict=True):
+    print(f"{source:25} {target}")
+print(f"{len(data.train.source):,} training words, {len(data.test.source):,} test words")
+print(f"{len(data.source_vocabulary)} source and {len(data.target_vocabulary)} target symbols")
+print("ids of the first word:", data.source_vocabulary.encode(data.train.source[0]))
+
+# %%
+# The same sound is written in several ways. Which one is right depends on its neighbours, so the
+# network cannot go symbol by symbol: it has to look around.
+#
+# How wrong is a word?
+# --------------------
+# The *edit distance* between two words is the smallest number of letters to insert, delete or
+# replace that turns one into the other. The **character error rate** (CER) divides all edits of the
+# test set by all letters of the truth. The **word error rate** (WER) is the share of words that are
+# not exactly right. One wrong letter in each word is a small CER and a WER of 1.
+
+written, truth = ["nite", "rough", "cat"], ["night", "rough", "cats"]
+print(f"CER {metrics.cer(written, truth):.3f}: 3 + 0 + 1 edits, 5 + 5 + 4 letters")
+print(f"WER {metrics.wer(written, truth):.3f}: 2 of 3 words")
+
+# %%
+# Question 3.1: without attention
+# -------------------------------
+# The network has two halves. The **encoder** reads the phonemes with a *bidirectional LSTM*: one
+# LSTM from the left, one from the right. An *LSTM* reads a sequence step by step and carries a
+# *state*, two vectors ``h`` (what it shows) and ``c`` (what it keeps), from each step to the next.
+# The **decoder** is another LSTM. It starts from the encoder's last state and writes one letter per
+# step, reading the letter before. Everything that it knows about the word has to pass through those
+# 2 x 128 numbers.
+#
+# Training goes in *batches* of 64 words and changes the weights after each, by the rule *Adam*.
+# Meanwhile *dropout* sets a random 30 % of the numbers between the layers to 0, so that no unit can
+# be relied on alone. The protocol is in the registry; ``hw2.train`` follows it to the letter.
+
+experiment = hw2.experiments["p2g"]
+print(f"{experiment.optimizer}, rate {experiment.best_rate:g}, {experiment.epochs} epochs,")
+print(f"batches of {experiment.batch_size}, dropout {experiment.dropout}")
+
+without = hw2.train("p2g", epochs=options.epochs, source=options.source, out=options.out)
+network = hw2.build("p2g", **without.record["sizes"])
+print(f"{network.count_params():,} parameters")
+
+# %%
+# After each epoch the network spells the validation words, and the epoch with the lowest CER there
+# is the one that is tested. The test words have no part in the choice; otherwise their CER would be
+# too good.
+
+cer_of_epoch = dict(zip(without.history["epoch"], without.history["val_cer"], strict=True))
+print(f"lowest CER after epoch {min(cer_of_epoch, key=cer_of_epoch.get):.0f}")
+print(f"tested epoch:          {without.record['tested_epoch']}")
+
+# %%
+# Question 3.2: Bahdanau's attention
+# ----------------------------------
+# With attention the decoder may look back at *all* outputs of the encoder, the **memory** ``h[1]
+# ... h[n]``, one vector per phoneme. At each step ``t`` its own output ``s[t]`` asks, and every
+# phoneme ``i`` gets a score, a number that says how much it matters now:
+#
+# .. code-block:: text
+#
+#     e[t, i]     = v . tanh(W_s s[t] + W_h h[i])     the score
+#     alpha[t, i] = exp(e[t, i]) / sum over i         the weights: positive, together 1
+#     c[t]        = sum over i of alpha[t, i] h[i]    the context
+#
+# The letter is then predicted from ``tanh(W_out [c[t]; s[t]])``. ``W_s``, ``W_h`` and ``v`` are
+# learned with the rest.
+
+with_attention = hw2.train(
+    "p2g_attention", epochs=options.epochs, source=options.source, out=options.out
+)
+models = with_attention.models()
+print(f"{models.training.count_params():,} parameters")
+
+# %%
+# Written out, the three lines are these. The words of a batch have different lengths and are filled
+# up with zeros, the *padding*; ``is_symbol`` says where the real symbols are. At padding the score
+# becomes ``padding``, a number far below any other, whose exponential is exactly 0.
+
+
+def bahdanau(s, h, is_symbol, W_s, W_h, v, padding=-1e9):
+    """s (B, T, 128), h (B, S, 128), is_symbol (B, S) -> c (B, T, 128), alpha (B, T, S)."""
+    s_part = ops.expand_dims(ops.matmul(s, W_s), 2)  # (B, T, 1, 128)
+    h_part = ops.expand_dims(ops.matmul(h, W_h), 1)  # (B, 1, S, 128)
+    e = ops.matmul(ops.tanh(s_part + h_part), v)[..., 0]  # (B, T, S)
+    e = ops.where(is_symbol[:, None], e, padding)
+    alpha = ops.softmax(e)
+    return ops.matmul(alpha, h), alpha
+
+
+# %%
+# The package has the same formula as a Keras layer. To compare the two we need what the layer gets,
+# ``s`` and ``h``, for a batch of test words.
+
+source = data.source_vocabulary.encode_batch(data.test.source[:64])
+target_in, _ = generation.target_arrays(data.test.target[:64], data.target_vocabulary)
+is_symbol, is_letter = source != 0, target_in != 0
+
+
+def attention_inputs(models):
+    """Return s, h and the layer with its three weights."""
+    lstm_output = models.training.get_layer("decoder_lstm").output[0]
+    s = Model(models.training.input, lstm_output)([source, target_in])
+    layer = models.training.get_layer("attention")
+    weights = (layer.query_kernel, layer.memory_kernel, layer.score_kernel)
+    return s, models.encoder(source)[0], layer, weights
+
+
+s, h, layer, weights = attention_inputs(models)
+c, alpha = bahdanau(s, h, is_symbol, *weights)
+c_of_layer, alpha_of_layer = layer(s, h, mask=is_symbol)
+print(f"largest difference of a context: {np.abs(c - c_of_layer).max():.1e}")
+print(f"largest difference of a weight:  {np.abs(alpha - alpha_of_layer).max():.1e}")
+
+# %%
+# The mistake in report 004
+# -------------------------
+# Report 004 gives padding the score 0. But ``exp(0)`` is 1, not 0, so padding keeps a weight. How
+# much depends on the scores of the real phonemes, and nothing else in the formula ties those to 0.
+# In a fresh network all scores are near 0, and padding weighs about as much as phonemes.
+
+fresh = build_encoder_decoder("p2g_attention", **with_attention.record["sizes"])
+print(f"{1 - is_symbol.mean():.2f} of this batch is padding; weight on it:")
+for name, each in (("before training", fresh), ("after training", models)):
+    s, h, _, weights = attention_inputs(each)
+    for padding in (0.0, -1e9):
+        alpha = bahdanau(s, h, is_symbol, *weights, padding)[1]
+        on_padding = np.sum(np.where(is_symbol[:, None], 0, alpha), -1)[is_letter]
+        print(
+            f"  {name + ',':16} score {padding:6.0g}: {on_padding.mean():.3f} on average, "
+            f"up to {on_padding.max():.3f}"
+        )
+
+# %%
+# Training then has to push the scores of real phonemes above 0 before attention can work, and even
+# afterwards it does not hold at every step. Worse, how much padding a word gets depends on the
+# longest word beside it. With the score 0 the same word has one context in this batch and another
+# one alone, so its spelling may change with its company. With the right mask it cannot.
+
+row = np.argmin(is_symbol.sum(1))
+one, length = slice(row, row + 1), is_symbol[row].sum()
+for padding in (0.0, -1e9):
+    in_batch, _ = bahdanau(s[one], h[one], is_symbol[one], *weights, padding)
+    alone, _ = bahdanau(s[one], h[one, :length], is_symbol[one, :length], *weights, padding)
+    change = np.abs(in_batch - alone)[0, is_letter[row]].max()
+    print(f"score {padding:6.0g}: the shortest word's context changes by up to {change:.4f}")
+
+# %%
+# What attention is worth
+# -----------------------
+# The homework asks for the validation CER per epoch of both networks in one figure.
+
+histories = {run.experiment.name: run.history for run in (without, with_attention)}
+helpers.show(plots.metric_curves(histories, "val_cer"), "curves")
+
+# %%
+# And this is where it looks. Each row is a letter being written, each column a phoneme; dark means
+# a weight near 1. The dark cells run down the diagonal because spelling follows the sounds in
+# order. Where a neighbour decides how a sound is written, the weight spreads to that neighbour.
+
+word = max(data.test.source[:50], key=len)
+ids = data.source_vocabulary.encode_batch([word])
+found = decoding.greedy(models, ids, experiment.max_length)
+letters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
+look = found.attention[0].numpy()
+helpers.show(plots.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
+
+# %%
+# The best, the median and the worst test words show what is left to learn.
+
+helpers.show(illustrate.pair_figures(with_attention)["examples"], "examples")
+
+# %%
+# Question 3.3: nucleus sampling
+# ------------------------------
+# So far each step took the most probable letter (*greedy* search). *Sampling* draws the letter at
+# random, by its probability, so that asking twice may give two spellings. But the many letters that
+# are nearly impossible are drawn now and then too, and one of them ruins the word. The **nucleus**
+# is the smallest set of most probable letters whose probabilities reach ``p`` together; only those
+# may be drawn.
+
+
+def nucleus(probabilities, p):
+    """probabilities (V,) -> ids of the nucleus, and their probabilities made to sum to 1."""
+    order = np.argsort(-probabilities)
+    mass_before = np.cumsum(probabilities[order]) - probabilities[order]
+    inside = order[mass_before < p]
+    return inside, probabilities[inside] / probabilities[inside].sum()
+
+
+# %%
+# The step of the 64 words at which the network is least sure is a good place to look at. Its
+# uncertainty is the *entropy* of the probabilities, minus the sum of ``q log q``: 0 where one
+# letter has all of it, large where many share it.
+
+q = ops.convert_to_numpy(ops.softmax(models.training([source, target_in])))  # (64, T, V)
+entropy = np.where(target_in > 0, -np.sum(q * np.log(q + 1e-9), -1), 0)
+row, step = np.unravel_index(entropy.argmax(), entropy.shape)
+tokens = data.target_vocabulary.tokens
+written = data.target_vocabulary.decode(target_in[row, : step + 1])
+print(f"{data.test.source[row]}: after {written!r}")
+inside, share = nucleus(q[row, step], 0.8)
+for token in np.argsort(-q[row, step])[: len(inside) + 3]:
+    drawn = f"{share[inside == token][0]:.3f}" if token in inside else "never"
+    print(f"  {tokens[token]:6} probability {q[row, step, token]:.3f}, drawn {drawn}")
+
+# %%
+# The package samples with random numbers that it is given: the same seed gives the same spellings.
+# The figures of question 3.3 are one sampled pass, and **WER@3**: the share of words that none of
+# three further passes gets right.
+
+sources = data.source_vocabulary.encode_batch(data.test.source)
+passes = [
+    generation.decode_split(
+        models, sources, data.target_vocabulary, experiment.max_length, "nucleus", seed=seed
+    )
+    for seed in (43, 44, 45)
+]
+for three, right in list(zip(zip(*passes, strict=True), data.test.target, strict=True))[:8]:
+    print(f"{right:15} {', '.join(three)}")
+for number in (1, 2, 3):
+    print(f"WER@{number}: {metrics.wer_at_k(passes[:number], data.test.target):.4f}")
+
+# %%
+# One sample is worse than greedy search, by design: it sometimes prefers the second best letter.
+# Three samples together are better than one, because their mistakes differ. That is the use of
+# sampling here: three proposals for a person to choose from.
+#
+# Reported and reproduced
+# -----------------------
+# The last column is report 004's. It was measured on the homework's words, so compare it with ours
+# after a run with ``--source real``.
+
+print(f"{options.source} words, {with_attention.record['protocol']['epochs']} epochs")
+print(report.seeds_table([without, with_attention]))
+
+# %%
+# Without attention the whole word has to fit into the last state, and long words suffer. With
+# attention each letter can look at its own sound. Two things may set our network apart from report
+# 004's on the real words: the mask, and how the weights start (``embedding_std`` in
+# ``hw2_keras.models.encoder_decoder.build_encoder_decoder``).
+#
+# Take it away as one file
+# ------------------------
+# ``export.to_onnx`` writes network, vocabularies and search into one ``.onnx`` file and compares it
+# with Keras on all test words before it is kept. ``load`` needs numpy and onnxruntime alone.
+
+file = helpers.file("spell.onnx")
+print(export.to_onnx(with_attention, file))
+spell = load(file)
+print(f"{word} -> {spell(word)}")
+for text, score in spell(word, num_beams=5, n_best=3):
+    print(f"{score:8.3f}  {text}")
+
+# %%
+# What to try next
+# ----------------
+# - ``--epochs 3``: which of the two networks suffers more from a short training, and why?
+# - Sample with another ``top_p``: ``python -m hw2_keras evaluate RUN --search nucleus --top-p
+#   0.5``. Towards 0 it becomes greedy search. What happens to the CER and to WER@3?
+# - ``--search beam --num-beams 5`` compares whole words instead of single letters; see
+#   :ref:`sphx_glr_gallery_2022_23_q3_translation.py`.
+# - Put ``MASKED_SCORE = 0.0`` into ``hw2_keras/models/attention.py``, delete the run and train
+#   again: what does report 004's mistake cost? Which words pay for it?
+# - :ref:`sphx_glr_gallery_export_from_keras_to_any_app.py` goes on from the file.
