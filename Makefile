@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/python -m hw2_keras demo
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

@@ -1,9 +1,10 @@
 """Encoder-decoders: training against PyTorch, and search over many words at once.
 
-Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.generation``, against one
-epoch of a plain PyTorch loop: same network, optimizer, batches. The data are random, with the real
-sets' numbers, vocabularies and lengths, so that none are needed. Ours also writes TensorBoard
-logs. Neither counts what happens once per epoch after the last step (validation, checkpoint).
+Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.generation``, with the threads
+that ``python -m hw2_keras train`` sets, against one epoch of a plain PyTorch loop: same network,
+optimizer and batches. The data are random, with the real sets' numbers, vocabularies and lengths,
+so that none are needed. Ours also writes TensorBoard logs. Neither counts what happens once per
+epoch after the last step (validation, checkpoint).
 
 Search decodes 1,000 words with the committed model of p2g_attention: the validation words where
 HW2_DATA_DIR has them, else random ones of such lengths, as the row says.
@@ -137,7 +138,7 @@ def keras_arrays(name: str) -> dict:
     from hw2_keras import generation
     from hw2_keras.training import set_threads
 
-    set_threads(experiments[name])
+    set_threads(name)
     data, features = keras_data(name).data, keras_data(name).train
     size = experiments[name].batch_size
     if features is None:

@@ -135,6 +135,7 @@ def train(options: argparse.Namespace) -> None:
     experiments[options.name]
     with quiet_start():
         from hw2_keras import illustrate, report, training
+    training.set_threads(options.name)
     run = training.train(
         options.name,
         options.learning_rate,

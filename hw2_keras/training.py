@@ -70,7 +70,6 @@ def train(
     if epochs < 1:
         raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
     check_encoder(experiment, source, encoder)
-    set_threads(experiment)
     data = load_data(experiment.data, source=source)
     rate = f"{learning_rate:g}"
     folder = Path(out) / f"{name}-{source}-rate{rate}-epochs{epochs}-seed{seed}"
@@ -150,13 +149,15 @@ def check_rate(learning_rate: float) -> float:
     return float(learning_rate)
 
 
-def set_threads(experiment: Experiment) -> None:
+def set_threads(name: str) -> None:
     """Keeps TensorFlow from splitting the operations of an encoder-decoder between threads.
 
     They are so small, and so many follow each other, that waking a second thread takes longer
-    than its help saves. Once TensorFlow has computed something, its threads stay as they are.
+    than its help saves. It holds for the whole process and only before TensorFlow has computed
+    anything, so ``python -m hw2_keras train`` does it and ``train`` leaves the threads alone.
+    Another number of threads may change a result by rounding.
     """
-    if experiment.task != "classification":
+    if experiments[name].task != "classification":
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
 

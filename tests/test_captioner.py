@@ -337,7 +337,10 @@ def test_runs_without_a_recorded_encoder_still_serve(aerial, tmp_path):
         ("caption", "synthetic", "synthetic scenes have a small CNN .* add --source real"),
     ],
 )
-def test_an_encoder_needs_real_images_to_caption(name, source, message, tmp_path, capsys):
+def test_an_encoder_needs_real_images_to_caption(
+    name, source, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(training, "set_threads", lambda name: None)  # of the tests' process
     arguments = ["train", name, "--source", source, "--encoder", "x", "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert re.search(message, capsys.readouterr().err)

@@ -228,3 +228,13 @@ def test_damaged_and_foreign_runs(tmp_path: Path, small_run: runs.Run) -> None:
         hw2.open_run(copy)
     with pytest.raises(ValueError, match="is not a run"):
         hw2.open_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("name", "threads"), [("p2g", 1), ("kmnist_cnn", 0)])
+def test_encoder_decoders_train_with_one_thread_per_operation(name: str, threads: int) -> None:
+    script = (
+        "import tensorflow as tf; from hw2_keras.training import set_threads; "
+        f"set_threads({name!r}); print(tf.config.threading.get_intra_op_parallelism_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == [str(threads)], done.stderr  # 0: as many as there are cores
