@@ -1,8 +1,8 @@
 // Milliseconds that a speller needs in the browser: WebAssembly, one thread, one word, after warm-up.
 //
-//   python -m export web results/onnx/p2g_attention.onnx --out site
+//   python -m export web results/onnx/p2g_attention.onnx --out page
 //   (cd tests/web && npm ci)
-//   node benchmarks/browser.mjs site "h ə l o ʊ" [CHROMIUM]
+//   node benchmarks/browser.mjs page "h ə l o ʊ" [CHROMIUM]
 //
 // Times the first speller of the site, greedy and with five beams, through the page's own modules.
 
