@@ -118,17 +118,11 @@ def write_verified(
 ) -> "verify.Parity":
     """Writes a model with its metadata and its parity report, or nothing when it fails."""
     add_metadata(model, facts)
-    partial = path.with_name(f".new-{path.name}")
-    try:
+    with verify.new_file(path) as partial:
         partial.write_bytes(model.SerializeToString())
         parity = compare(partial)
         parity.check()
-        os.replace(partial, path)
-        parity.save(path)
-    except OSError as error:
-        raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    parity.save(path)
     return parity
 
 

@@ -8,7 +8,6 @@ a search slower, and an answer then depends on what else is in its batch.
 """
 
 import json
-import os
 import statistics
 import time
 import warnings
@@ -90,13 +89,12 @@ class Quantization:
     def save(self, model_path: Path) -> Path:
         """Writes the report beside the model as ``NAME.quantization.json``."""
         path = model_path.with_suffix(".quantization.json")
-        partial = path.with_name(f".new-{path.name}")
         content = asdict(self) | {
             "recommended": not self.objections,
             "recommendation": self.recommendation,
         }
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(partial, path)
+        with verify.new_file(path) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
     def __str__(self) -> str:
@@ -151,16 +149,10 @@ def quantize(
         model.metadata_props.add(key="hw2.quantization", value=facts)
     model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     checker.check_model(model, full_check=True)
-    partial = output.with_name(f".new-{output.name}")
-    try:
+    with verify.new_file(output) as partial:
         partial.write_bytes(model.SerializeToString())
         report = compare((before, load(partial)), (path, partial), tensors, data, progress)
-        os.replace(partial, output)
-        report.save(output)
-    except OSError as error:
-        raise ModelError(f"cannot write {output} ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    report.save(output)
     return report
 
 

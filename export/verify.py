@@ -3,7 +3,8 @@
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,23 @@ COMPARED = 448  # images compared at every batch size: a multiple of 7 and of 64
 NUM_BEAMS = 5
 TOP_P = 0.8
 SEED = 42
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives a name beside ``path`` to write to; the file becomes ``path`` only if nothing fails.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    partial = path.with_name(f".new-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -97,9 +115,8 @@ class Parity:
     def save(self, model_path: Path) -> Path:
         """Writes the report beside the model as ``NAME.parity.json``."""
         path = model_path.with_suffix(".parity.json")
-        partial = path.with_name(f".new-{path.name}")
-        partial.write_text(json.dumps(asdict(self) | {"passed": self.passed}, indent=2) + "\n")
-        os.replace(partial, path)
+        with new_file(path) as partial:
+            partial.write_text(json.dumps(asdict(self) | {"passed": self.passed}, indent=2) + "\n")
         return path
 
     def __str__(self) -> str:

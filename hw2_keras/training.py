@@ -49,7 +49,7 @@ def train(
         learning_rate: default: the rate that the reports found best.
         epochs: default: those of the homework.
         seed: decides initial weights, order of the data and dropout; the same seed on the same
-            machine gives the same run.
+            machine with the same threads (see ``set_threads``) gives the same run.
         source: "synthetic" or "real" data, see ``load_data``.
         out: folder in which the run's folder is made, e.g.
             ``runs/fashion_cnn-real-rate0.01-epochs15-seed42``.
@@ -71,20 +71,10 @@ def train(
         raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
     check_encoder(experiment, source, encoder)
     data = load_data(experiment.data, source=source)
-    rate = f"{learning_rate:g}"
-    folder = Path(out) / f"{name}-{source}-rate{rate}-epochs{epochs}-seed{seed}"
-    protocol = {
-        "optimizer": experiment.optimizer,
-        "learning_rate": learning_rate,
-        "epochs": epochs,
-        "batch_size": experiment.batch_size,
-        "dropout": experiment.dropout,
-        "selection": experiment.selection,
-        "seed": seed,
-    }
+    folder = Path(out) / f"{name}-{source}-rate{learning_rate:g}-epochs{epochs}-seed{seed}"
     identity = {
         "experiment": name,
-        "protocol": protocol,
+        "protocol": protocol_of(experiment, learning_rate, epochs, seed),
         "source": source,
         "fingerprint": data.fingerprint,
     }
@@ -103,6 +93,19 @@ def train(
     runs.write_json(folder / runs.RECORD, record)
     (folder / runs.CHECKPOINT).unlink(missing_ok=True)
     return open_run(folder)
+
+
+def protocol_of(experiment: Experiment, learning_rate: float, epochs: int, seed: int) -> dict:
+    """What decides how a run is trained, as its record keeps it."""
+    return {
+        "optimizer": experiment.optimizer,
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "batch_size": experiment.batch_size,
+        "dropout": experiment.dropout,
+        "selection": experiment.selection,
+        "seed": seed,
+    }
 
 
 def sweep(
