@@ -1,6 +1,6 @@
 """Image classifiers: training against PyTorch, exported files against Keras.
 
-Training is one epoch of ``model.fit`` as ``hw2_keras.training`` calls it, against one epoch of a
+Training is one epoch of ``model.fit`` as ``hw2_keras.training.fit`` calls it, against one epoch of a
 plain PyTorch loop over a shuffling DataLoader: same network, optimizer, batch size and images.
 Ours also divides the pixels in the pipeline, tracks the accuracy and writes TensorBoard logs;
 theirs starts from floats. Neither counts what happens once per epoch after the last step
@@ -87,7 +87,7 @@ def images(name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def keras_epoch(name: str, batch_size: int) -> float:
-    """Trains an epoch as ``hw2_keras.training`` does and returns images per second."""
+    """Trains an epoch as ``hw2_keras.training.fit`` does and returns images per second."""
     fit = keras_trainer(name, batch_size)
     started = time.perf_counter()
     fit()
@@ -100,10 +100,11 @@ def keras_trainer(name: str, batch_size: int) -> partial:
     import keras
     import tensorflow as tf
 
-    from hw2_keras import build, classification
-    from hw2_keras.callbacks import EpochNumber
+    from hw2_keras import build
     from hw2_keras.data.images import ImageData, ImageSplit
-    from hw2_keras.training import OPTIMIZERS
+    from hw2_keras.training import classification
+    from hw2_keras.training.callbacks import EpochNumber
+    from hw2_keras.training.fit import OPTIMIZERS
 
     experiment = replace(experiments[name], batch_size=batch_size)
     split = ImageSplit(*images(name, EPOCH[name][batch_size]))

@@ -1,6 +1,6 @@
 """Encoder-decoders: training against PyTorch, and search over many words at once.
 
-Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.generation``, with the threads
+Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.training.sequences``, with the threads
 that ``python -m hw2_keras train`` sets, against one epoch of a plain PyTorch loop: same network,
 optimizer and batches. The data are random, with the real sets' numbers, vocabularies and lengths,
 so that none are needed. Ours also writes TensorBoard logs. Neither counts what happens once per
@@ -108,11 +108,11 @@ def random_texts(side: Texts, number: int, rng: np.random.Generator) -> tuple[st
 
 @functools.cache
 def keras_data(name: str):
-    """Random data of an experiment's sizes, as ``hw2_keras.generation.prepare`` returns them."""
+    """Random data of an experiment's sizes, as ``hw2_keras.training.sequences.prepare`` returns them."""
     from hw2_keras.data.captions import CaptionData, CaptionSplit, pairs_of
     from hw2_keras.data.pairs import PairData, PairSplit
     from hw2_keras.data.vocabulary import Vocabulary
-    from hw2_keras.generation import Prepared
+    from hw2_keras.training.sequences import Prepared
 
     data, rng = experiments[name].data, np.random.default_rng(0)
     texts = [random_texts(side, NUMBERS[data], rng) for side in SIDES[data]]
@@ -135,8 +135,8 @@ def keras_arrays(name: str) -> dict:
     """
     import tensorflow as tf
 
-    from hw2_keras import generation
-    from hw2_keras.training import set_threads
+    from hw2_keras.training import sequences
+    from hw2_keras.training.fit import set_threads
 
     set_threads(name)
     data, features = keras_data(name).data, keras_data(name).train
@@ -145,10 +145,10 @@ def keras_arrays(name: str) -> dict:
         source, texts = data.source_vocabulary.encode_batch(data.train.source), data.train.target
     else:
         source, texts = data.pairs[:, 0], [data.train.captions[i][j] for i, j in data.pairs]
-    target_in, target_out = generation.target_arrays(texts, generation.output_vocabulary(data))
+    target_in, target_out = sequences.target_arrays(texts, sequences.output_vocabulary(data))
     epoch = tf.Variable(0, dtype=tf.int64)
-    order = [b.numpy() for b in generation.index_batches(len(texts), size, 42, epoch, True)]
-    sizes = generation.sizes(keras_data(name))
+    order = [b.numpy() for b in sequences.index_batches(len(texts), size, 42, epoch, True)]
+    sizes = sequences.sizes(keras_data(name))
     return {
         "sizes": sizes,
         "source": source,
@@ -160,7 +160,7 @@ def keras_arrays(name: str) -> dict:
 
 
 def keras_epoch(name: str) -> float:
-    """Trains an epoch as ``hw2_keras.training`` does and returns batches per second."""
+    """Trains an epoch as ``hw2_keras.training.fit`` does and returns batches per second."""
     fit, batches = keras_trainer(name)
     started = time.perf_counter()
     fit()
@@ -173,18 +173,18 @@ def keras_trainer(name: str) -> tuple[partial, int]:
     import keras
     import tensorflow as tf
 
-    from hw2_keras import generation
-    from hw2_keras.callbacks import EpochNumber
-    from hw2_keras.training import OPTIMIZERS
+    from hw2_keras.training import sequences
+    from hw2_keras.training.callbacks import EpochNumber
+    from hw2_keras.training.fit import OPTIMIZERS
 
     experiment, prepared = experiments[name], keras_data(name)
-    models = generation.build(experiment, generation.sizes(prepared), 42)
+    models = sequences.build(experiment, sequences.sizes(prepared), 42)
     optimizer = OPTIMIZERS[experiment.optimizer](
         experiment.best_rate, clipvalue=experiment.clip_value
     )
-    generation.compile_model(models.training, optimizer)
+    sequences.compile_model(models.training, optimizer)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    batches = generation.batches(prepared, experiment, 42, epoch)
+    batches = sequences.batches(prepared, experiment, 42, epoch)
     logs = tempfile.mkdtemp(prefix="hw2-bench-")
     atexit.register(shutil.rmtree, logs)
     callbacks = [EpochNumber(epoch), keras.callbacks.TensorBoard(logs, write_graph=False)]
@@ -264,22 +264,22 @@ def keras_run() -> tuple:
 
 def keras_search(search: str) -> float:
     """Seconds to decode and measure all words, beams of width 5."""
-    from hw2_keras import generation
+    from hw2_keras.training import sequences
 
     texts, truth, _ = keras_words()
     models, (source, target) = keras_run()
     ids = source.encode_batch(texts)
     started = time.perf_counter()
-    generation.evaluate(models, ids, truth, "p2g", target, 50, search=search, num_beams=5)
+    sequences.evaluate(models, ids, truth, "p2g", target, 50, search=search, num_beams=5)
     return time.perf_counter() - started
 
 
 def keras_words_per_second(number: int, batch_size: int) -> float:
     """Words per second of greedy search over the first words, in batches of this size."""
-    from hw2_keras import generation
+    from hw2_keras.training import sequences
 
     models, (source, target) = keras_run()
     ids = source.encode_batch(keras_words()[0][:number])
     started = time.perf_counter()
-    generation.decode_split(models, ids, target, 50, batch_size=batch_size)
+    sequences.decode_split(models, ids, target, 50, batch_size=batch_size)
     return number / (time.perf_counter() - started)

@@ -29,9 +29,9 @@ from hw2_keras.data import licence
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 
 if TYPE_CHECKING:
-    from hw2_keras.generation import Prepared
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
+    from hw2_keras.training.sequences import Prepared
 
 SEARCHES = ("beam", "nucleus")
 LICENCE = "code MIT; the weights follow the licence of the training data: "
@@ -69,7 +69,7 @@ def to_onnx(
         return write_verified(
             model, facts, path, lambda file: verify.verify_classifier(file, network, data)
         )
-    from hw2_keras.generation import output_vocabulary, prepare
+    from hw2_keras.training.sequences import output_vocabulary, prepare
 
     models = run.models()
     prepared = prepare(data, run.path.parent, run.record.get("encoder"))
@@ -226,8 +226,8 @@ def image_graph(models: "EncoderDecoder", image_encoder: keras.Model | None) -> 
 def image_encoder(prepared: "Prepared") -> keras.Model | None:
     """The frozen network in front of a captioner of real images; None for other models."""
     from hw2_keras.data.captions import CaptionData
-    from hw2_keras.generation import image_encoder_preset
     from hw2_keras.models.captioner import resnet_encoder
+    from hw2_keras.training.sequences import image_encoder_preset
 
     data = prepared.data
     if not isinstance(data, CaptionData) or data.source == "synthetic":

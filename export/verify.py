@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from hw2_keras.data.captions import CaptionData
     from hw2_keras.data.images import ImageData
     from hw2_keras.data.pairs import PairData
-    from hw2_keras.generation import Prepared
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
+    from hw2_keras.training.sequences import Prepared
 
 BATCH_SIZES = (1, 7, 64)
 TOLERANCE = 1e-5  # largest accepted difference of a probability or an attention weight
@@ -158,7 +158,7 @@ def verify_run(path: Path, run: "Run") -> Parity:
         )
     if info["kind"] == "classifier":
         return verify_classifier(path, run.model(), run.data())
-    from hw2_keras.generation import prepare
+    from hw2_keras.training.sequences import prepare
 
     prepared = prepare(run.data(), run.path.parent, run.record.get("encoder"))
     return verify_generator(path, run.models(), prepared)
@@ -173,7 +173,7 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
         data: the data set; its whole test split gives the accuracies, its first 448 images are
             compared one by one at batch sizes 1, 7 and 64.
     """
-    from hw2_keras.classification import predict_logits
+    from hw2_keras.training.classification import predict_logits
 
     model = load(path)
     image, label = data.test
@@ -263,10 +263,10 @@ def sources_of(model: Model, data: "ImageData | PairData | CaptionData") -> Sequ
 
 def figures(search: str, texts: list[str], data: "PairData | CaptionData") -> dict[str, float]:
     """The data set's figures of texts for its test split, e.g. ``test_beam5_cer``."""
-    from hw2_keras import generation
+    from hw2_keras.training import sequences
 
     truth = data.test.captions if hasattr(data.test, "captions") else data.test.target
-    found = generation.figures(data.name, texts, truth)
+    found = sequences.figures(data.name, texts, truth)
     return {f"test_{search}{metric}": value for metric, value in found.items()}
 
 
@@ -289,7 +289,7 @@ def answer(
 def decode(models: "EncoderDecoder", prepared: "Prepared", info: dict, search: int | None) -> Found:
     """What Keras answers on the test split, in the form of the runtime."""
     from hw2_keras import decoding
-    from hw2_keras.generation import output_vocabulary
+    from hw2_keras.training.sequences import output_vocabulary
 
     source, vocabulary = prepared.test, output_vocabulary(prepared.data)
     max_length, penalty = info["max_length"], info["length_penalty"]

@@ -31,8 +31,8 @@ _LAZY = {
     "build": "hw2_keras.models",
     "load_data": "hw2_keras.data",
     "open_run": "hw2_keras.runs",
-    "sweep": "hw2_keras.training",
-    "train": "hw2_keras.training",
+    "sweep": "hw2_keras.training.fit",
+    "train": "hw2_keras.training.fit",
 }
 
 

@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def list_experiments(options: argparse.Namespace) -> None:
-    from hw2_keras.report import format_table
+    from hw2_keras.report.tables import format_table
 
     rows = [["name", "edition", "question", "parameters", "data", "what"]]
     for record in experiments.values():
@@ -134,9 +134,11 @@ def show_data(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     experiments[options.name]
     with quiet_start():
-        from hw2_keras import illustrate, report, training
-    training.set_threads(options.name)
-    run = training.train(
+        from hw2_keras.plots import of_runs
+        from hw2_keras.report import tables
+        from hw2_keras.training import fit
+    fit.set_threads(options.name)
+    run = fit.train(
         options.name,
         options.learning_rate,
         options.epochs,
@@ -145,21 +147,23 @@ def train(options: argparse.Namespace) -> None:
         options.out,
         options.encoder,
     )
-    print(report.heading(run))
-    print(report.run_table(run))
-    print_files(run.path, illustrate.illustrate(run))
+    print(tables.heading(run))
+    print(tables.run_table(run))
+    print_files(run.path, of_runs.illustrate(run))
 
 
 def sweep(options: argparse.Namespace) -> None:
     experiments[options.name]
     with quiet_start():
-        from hw2_keras import illustrate, report, training
-    found = training.sweep(options.name, options.epochs, options.seed, options.source, options.out)
-    print(report.heading(found[0]))
-    print(report.sweep_table(found))
+        from hw2_keras.plots import of_runs
+        from hw2_keras.report import tables
+        from hw2_keras.training import fit
+    found = fit.sweep(options.name, options.epochs, options.seed, options.source, options.out)
+    print(tables.heading(found[0]))
+    print(tables.sweep_table(found))
     epochs = found[0].record["protocol"]["epochs"]
     name = f"{options.name}-{options.source}-epochs{epochs}-seed{options.seed}-sweep"
-    print_files(options.out / name, illustrate.illustrate_sweep(found, options.out / name))
+    print_files(options.out / name, of_runs.illustrate_sweep(found, options.out / name))
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -167,10 +171,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
     run = open_run(options.run)
     with quiet_start():
-        from hw2_keras import report, training
-    measured = training.evaluate(run, options.search, options.num_beams, options.top_p)
-    print(report.heading(run))
-    print(report.run_table(measured))
+        from hw2_keras.report import tables
+        from hw2_keras.training import fit
+    measured = fit.evaluate(run, options.search, options.num_beams, options.top_p)
+    print(tables.heading(run))
+    print(tables.run_table(measured))
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -178,13 +183,14 @@ def plot(options: argparse.Namespace) -> None:
 
     found = [open_run(path) for path in options.runs]
     with quiet_start():
-        from hw2_keras import illustrate, report
+        from hw2_keras.plots import of_runs
+        from hw2_keras.report import tables
     for run in found:
-        print_files(run.path, illustrate.illustrate(run))
+        print_files(run.path, of_runs.illustrate(run))
     if len(found) > 1 and len({run.experiment.metric for run in found}) == 1:
         folder = found[0].path.parent
-        print(report.seeds_table(found))
-        print_files(folder, illustrate.compare(found, folder))
+        print(tables.seeds_table(found))
+        print_files(folder, of_runs.compare(found, folder))
 
 
 def beams(options: argparse.Namespace) -> None:
@@ -192,7 +198,7 @@ def beams(options: argparse.Namespace) -> None:
 
     found = [open_run(path) for path in options.runs]
     with quiet_start():
-        from hw2_keras import beams
+        from hw2_keras.report import beams
     rows = []
     for number, run in enumerate(found, 1):
         print(f"run {number} of {len(found)}: {run.path}", file=sys.stderr)
@@ -202,7 +208,7 @@ def beams(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    from hw2_keras import page
+    from hw2_keras.report import page
 
     written, found = page.make(options.results, options.out)
     for problem in found.problems:
@@ -212,8 +218,8 @@ def report(options: argparse.Namespace) -> None:
 
 def theory(options: argparse.Namespace) -> None:
     with quiet_start():
-        from hw2_keras import illustrate
-    print_files(options.out, illustrate.illustrate_paper(options.out))
+        from hw2_keras.plots import of_runs
+    print_files(options.out, of_runs.illustrate_paper(options.out))
 
 
 def demo(options: argparse.Namespace) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from hw2_keras import illustrate, report
 from hw2_keras.errors import UsageError
+from hw2_keras.plots import of_runs
+from hw2_keras.report import tables
 from hw2_keras.runs import Run, write_atomically
-from hw2_keras.training import sweep, train
+from hw2_keras.training.fit import sweep, train
 
 EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images
 SPELLER_EPOCHS = 12  # enough for attention to find the phoneme of each letter
@@ -59,8 +60,8 @@ def make(folder: Path) -> Path:
     """
     started = time.perf_counter()
     found = sweep("kmnist_cnn", epochs=EPOCHS, out=folder / "runs")
-    print(report.sweep_table(found))
-    pictures = illustrate.illustrate_sweep(found, folder / "runs" / "sweep")
+    print(tables.sweep_table(found))
+    pictures = of_runs.illustrate_sweep(found, folder / "runs" / "sweep")
     best = next((run for run in found if run.best), None)
     if best is None:
         raise UsageError(
@@ -69,7 +70,7 @@ def make(folder: Path) -> Path:
     sections = [
         (
             "A classifier at three rates",
-            _text(report.heading(best)) + _pre(report.sweep_table(found)),
+            _text(tables.heading(best)) + _pre(tables.sweep_table(found)),
         ),
         ("Its pictures", "".join(_figure(picture) for picture in pictures)),
         *_exported(best, folder, _example_image(best, folder)),
@@ -89,9 +90,9 @@ def make(folder: Path) -> Path:
 
 def _compared(spellers: Sequence[Run], out: Path) -> str:
     """Tables and pictures of both spellers."""
-    tables = "".join(_text(report.heading(r)) + _pre(report.run_table(r)) for r in spellers)
-    pictures = illustrate.compare(spellers, out)
-    drawn = illustrate.illustrate(spellers[1])
+    tables = "".join(_text(tables.heading(r)) + _pre(tables.run_table(r)) for r in spellers)
+    pictures = of_runs.compare(spellers, out)
+    drawn = of_runs.illustrate(spellers[1])
     pictures += [picture for picture in drawn if picture.stem in ("attention_1", "examples")]
     return tables + "".join(_figure(picture) for picture in pictures)
 

@@ -14,7 +14,6 @@ from keras_nlp.models import ResNetBackbone
 from PIL import Image
 
 import hw2_keras as hw2
-from hw2_keras import training
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.models.captioner import (
@@ -25,6 +24,7 @@ from hw2_keras.models.captioner import (
     resnet_features,
     scene_encoder,
 )
+from hw2_keras.training import fit
 
 P, C = 6, 4
 TARGET_IN = np.array([[1, 5, 6, 4, 7], [1, 7, 0, 0, 0]], np.int32)
@@ -313,9 +313,9 @@ def test_the_encoder_of_a_run_is_recorded_and_used_again(aerial, preset, tmp_pat
     assert given.record["encoder"] == str(preset)
     assert given.metrics["loss"] == named.metrics["loss"]  # the same weights in both places
     shutil.rmtree(aerial / "resnet_18_imagenet_small")
-    assert training.evaluate(given).metrics == given.metrics
+    assert fit.evaluate(given).metrics == given.metrics
     with pytest.raises(UsageError, match="'resnet_18_imagenet_small' cannot be read"):
-        training.evaluate(named)
+        fit.evaluate(named)
     with pytest.raises(UsageError, match=r"holds another run \(different encoder\)"):
         hw2.train("caption", epochs=1, source="real", out=tmp_path / "a", encoder=preset)
 
@@ -326,7 +326,7 @@ def test_runs_without_a_recorded_encoder_still_serve(aerial, tmp_path):
     (run.path / "run.json").write_text(json.dumps(older))
     opened = hw2.train("caption", epochs=1, source="real", out=tmp_path)
     assert opened.record == older
-    assert training.evaluate(opened).metrics == run.metrics
+    assert fit.evaluate(opened).metrics == run.metrics
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_runs_without_a_recorded_encoder_still_serve(aerial, tmp_path):
 def test_an_encoder_needs_real_images_to_caption(
     name, source, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(training, "set_threads", lambda name: None)  # of the tests' process
+    monkeypatch.setattr(fit, "set_threads", lambda name: None)  # of the tests' process
     arguments = ["train", name, "--source", source, "--encoder", "x", "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert re.search(message, capsys.readouterr().err)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2_keras.data import captions, number_words, pairs, scenes, spelling
+from hw2_keras.data import captions, pairs
+from hw2_keras.data.synthetic import number_words, scenes, spelling
 from hw2_keras.errors import UsageError
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)

@@ -17,11 +17,11 @@ import hw2_keras as hw2
 from export import convert, verify
 from export.cli import main
 from export.runtime import Generator, ModelError, Sampler, clean_sentence, load
-from hw2_keras import generation
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 from hw2_keras.models import build_encoder_decoder
 from hw2_keras.models.captioner import build_captioner
 from hw2_keras.runs import Run
+from hw2_keras.training import sequences
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ def test_a_captioner_of_features_takes_images(tmp_path: Path) -> None:
     model = convert.generator_graph(models, vocabulary, image_encoder=front)
     caption = save(model, tmp_path / "caption.onnx", vocabulary, captions=True)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
-    expected = generation.decode_split(models, np.asarray(front(pixels)), vocabulary, 10)
+    expected = sequences.decode_split(models, np.asarray(front(pixels)), vocabulary, 10)
     assert caption(pixels) == expected
     assert len(set(expected)) > 2
 
@@ -302,7 +302,7 @@ def test_a_sampler(sampler_file: Path, run: Run) -> None:
     sample = load(sampler_file)
     assert isinstance(sample, Sampler)
     sources = run.data().test.source[:20]
-    expected = generation.decode_split(
+    expected = sequences.decode_split(
         run.models(),
         run.data().source_vocabulary.encode_batch(sources),
         run.data().target_vocabulary,

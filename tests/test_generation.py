@@ -9,10 +9,12 @@ import pytest
 import tensorflow as tf
 
 import hw2_keras as hw2
-from hw2_keras import beams, generation, illustrate, training
 from hw2_keras.cli import main
 from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
+from hw2_keras.plots import of_runs
+from hw2_keras.report import beams
 from hw2_keras.runs import Run
+from hw2_keras.training import fit, sequences
 
 COUNTS = {  # worked out by hand from the layer sizes of the SPEC
     "translate": 34 * 128 + 2 * 4 * 64 * (128 + 64 + 1) + 34 * 128 + 4 * 128 * (256 + 1) + 34,
@@ -60,7 +62,7 @@ def test_a_run_holds_its_curves_vocabularies_and_figures(speller: Run) -> None:
     assert speller.record["tested_epoch"] == 1 + int(np.argmin(speller.history["val_cer"]))
     assert {"test_nucleus_cer", "test_nucleus_wer", "test_wer_at_3"} <= set(figures)
     assert figures["test_wer_at_3"] <= figures["test_nucleus_wer"] + 0.05
-    again = training.evaluate(hw2.open_run(speller.path))
+    again = fit.evaluate(hw2.open_run(speller.path))
     assert again.metrics == figures
 
 
@@ -73,7 +75,7 @@ def test_training_repeats_exactly_and_resumes(speller: Run, tmp_path: Path) -> N
         if epoch == 0:
             raise Killed
 
-    from hw2_keras.callbacks import Progress
+    from hw2_keras.training.callbacks import Progress
 
     original = Progress.on_epoch_end
     Progress.on_epoch_end = kill
@@ -90,10 +92,10 @@ def test_training_repeats_exactly_and_resumes(speller: Run, tmp_path: Path) -> N
 def test_batches_hold_each_pair_once_padded_to_the_batch() -> None:
     data = hw2.load_data("p2g")
     experiment = hw2.experiments["p2g"]
-    prepared = generation.prepare(data, Path())
+    prepared = sequences.prepare(data, Path())
     epoch = tf.Variable(0, dtype=tf.int64)
     seen, padding = [], 0
-    for (source, target_in), target_out in generation.batches(prepared, experiment, 42, epoch):
+    for (source, target_in), target_out in sequences.batches(prepared, experiment, 42, epoch):
         source, target_in, target_out = (t.numpy() for t in (source, target_in, target_out))
         assert (target_in[:, 0] == SOS).all()
         assert ((target_out == EOS).sum(1) == 1).all()
@@ -145,9 +147,9 @@ def test_beam_study_covers_widths_and_normalisation(
 
 
 def test_pictures_of_both_models(speller: Run, tmp_path: Path) -> None:
-    names = {path.stem for path in illustrate.illustrate(speller)}
+    names = {path.stem for path in of_runs.illustrate(speller)}
     assert names == {"curves", "examples", "attention_1", "attention_2", "attention_3"}
-    (path,) = illustrate.compare([speller, speller], tmp_path)
+    (path,) = of_runs.compare([speller, speller], tmp_path)
     assert path.name == "p2g_attention_val_cer.png"
 
 
@@ -155,7 +157,7 @@ def test_a_captioner_trains_and_draws(tmp_path: Path) -> None:
     run = hw2.train("caption_attention", epochs=1, out=tmp_path)
     assert 0 <= run.metrics["test_bleu4"] <= 1
     assert len(run.metrics["captions"]) == 3
-    names = {path.stem for path in illustrate.illustrate(run)}
+    names = {path.stem for path in of_runs.illustrate(run)}
     assert {"curves", "captions"} <= names and len(names) == 5
 
 
@@ -175,7 +177,7 @@ def caption_order(seed: int, number: int) -> list[tuple[int, str]]:
     data = hw2.load_data("sydney")
     rows = np.arange(len(data.train.image), dtype=np.float32)[:, None, None]  # in place of features
     epoch = tf.Variable(number, dtype=tf.int64)
-    batches = generation.caption_batches(rows, data, 8, seed, epoch)
+    batches = sequences.caption_batches(rows, data, 8, seed, epoch)
     return [
         (int(image.numpy().item()), data.vocabulary.decode(ids))
         for (images, _), target_out in batches
@@ -195,7 +197,7 @@ def test_every_caption_of_every_image_comes_once_per_epoch_in_an_order_of_its_ow
 def test_the_order_of_pairs_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, number: int) -> list[int]:
         epoch = tf.Variable(number, dtype=tf.int64)
-        batches = generation.index_batches(100, 8, seed, epoch, training=True)
+        batches = sequences.index_batches(100, 8, seed, epoch, training=True)
         return [int(row) for batch in batches for row in batch]
 
     assert order(1, 3) == order(1, 3)
@@ -207,13 +209,13 @@ def test_the_loss_is_the_mean_over_the_batch_s_tokens_without_padding() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 4, 6)).astype(np.float32) * 3
     target = np.array([[4, 5, 2, 0], [2, 0, 0, 0], [3, 4, 5, 2]])
-    loss = generation.sequence_loss()(target, logits)
+    loss = sequences.sequence_loss()(target, logits)
     surprise = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
     terms = [surprise[b, t, target[b, t]] for b in range(3) for t in range(4) if target[b, t]]
     assert len(terms) == 8
     assert float(loss) == pytest.approx(np.mean(terms), rel=1e-6)
     logits[target == 0] += rng.normal(size=(4, 6)) * 10  # what is predicted there is not seen
-    assert float(generation.sequence_loss()(target, logits)) == pytest.approx(np.mean(terms))
+    assert float(sequences.sequence_loss()(target, logits)) == pytest.approx(np.mean(terms))
 
 
 def test_wer_at_3_counts_words_that_no_further_pass_gets_right(
@@ -225,6 +227,6 @@ def test_wer_at_3_counts_words_that_no_further_pass_gets_right(
     def decode(models, source, vocabulary, max_length, search, seed=42):
         return passes[seed]
 
-    monkeypatch.setattr(generation, "decode_split", decode)
-    found = generation.evaluate(None, None, ["a", "b", "c", "d"], "p2g", None, 9, search="nucleus")
+    monkeypatch.setattr(sequences, "decode_split", decode)
+    found = sequences.evaluate(None, None, ["a", "b", "c", "d"], "p2g", None, 9, search="nucleus")
     assert found == {"cer": 0.75, "wer": 0.75, "wer_at_3": 0.5}  # the first pass does not count

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hw2_keras import charts, page
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import experiments
-from hw2_keras.results import figures, follows_protocol, read_results
+from hw2_keras.report import charts, page
+from hw2_keras.report.results import figures, follows_protocol, read_results
 
 ROOT = Path(__file__).parents[1]
 
@@ -314,6 +314,6 @@ def test_ticks_are_round_and_within_the_range() -> None:
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node to run the page's script")
 def test_the_page_script_is_valid_javascript() -> None:
-    script = page.ASSETS / "report.js"
+    script = page.ASSETS / "page.js"
     done = subprocess.run(["node", "--check", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

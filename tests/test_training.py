@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import hw2_keras as hw2
-from hw2_keras import classification, runs, training
+from hw2_keras import runs
+from hw2_keras.training import classification, fit
 
 PROLOGUE = """
 import os, sys
@@ -98,7 +99,7 @@ def test_history_has_both_training_losses(uninterrupted: runs.Run) -> None:
 def test_a_finished_run_opens_again_and_predicts_the_same(uninterrupted: runs.Run) -> None:
     run = hw2.open_run(uninterrupted.path)
     assert run.metrics["test_accuracy"] > 0.5  # chance is 0.1
-    assert training.evaluate(run).metrics == run.metrics
+    assert fit.evaluate(run).metrics == run.metrics
     assert run.record["source"] == "synthetic"
     assert np.sum(run.metrics["test_confusion"]) == len(run.data().test.label)
     assert (run.path / "tensorboard").is_dir()
@@ -127,14 +128,14 @@ def test_every_epoch_has_each_image_once_in_an_order_of_its_own() -> None:
 def test_sweep_marks_the_best_rate_and_names_a_collapse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hw2_keras import report
+    from hw2_keras.report import tables
 
     found = hw2.sweep("kmnist_cnn", epochs=1, out=tmp_path)
     assert [run.learning_rate for run in found] == [1e-5, 5e-4, 1e-2]
     best = max(found, key=lambda run: run.metrics["val_accuracy"])
     assert [run.best for run in found] == [run is best for run in found]
     assert hw2.open_run(best.path).best
-    table = report.sweep_table(found)
+    table = tables.sweep_table(found)
     assert "0.0005*" in table
     assert "report 003" in table and "0.9857" in table and "0.1022" in table
     assert f"{best.metrics['test_accuracy']:.4f}" in table

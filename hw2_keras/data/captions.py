@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hw2_keras.data import scenes
 from hw2_keras.data.sources import data_dir, fingerprint, tfds_dir
+from hw2_keras.data.synthetic import scenes
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hw2_keras.data import glyphs, landscapes
 from hw2_keras.data.sources import data_dir, fingerprint, read_npz, tfds_dir
+from hw2_keras.data.synthetic import glyphs, landscapes
 from hw2_keras.errors import UsageError
 
 CLASSES = {

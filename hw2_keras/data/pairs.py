@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hw2_keras.data import number_words, spelling
 from hw2_keras.data.sources import data_dir, fingerprint, tfds_dir
+from hw2_keras.data.synthetic import number_words, spelling
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 

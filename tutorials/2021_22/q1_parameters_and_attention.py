@@ -34,8 +34,8 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import layers, ops
 
 from export import convert, runtime, verify
-from hw2_keras import plots
-from hw2_keras.theory import attention, figures, parameters
+from hw2_keras.plots import curves, of_theory
+from hw2_keras.theory import attention, parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -95,7 +95,7 @@ for row, model in enumerate((mlp, cnn)):
     left = 0
     for layer in parameters.derive(model):
         if layer.parameters:
-            colour = plots.OKABE_ITO[len(axes.patches)]
+            colour = curves.OKABE_ITO[len(axes.patches)]
             label = f"{model.name}, {layer.name}: {layer.parameters:,}"
             axes.barh(row, layer.parameters, left=left, color=colour, label=label)
             left += layer.parameters
@@ -236,7 +236,7 @@ helpers.show(figure, "two_heads")
 # most to the one that it stretches least. The difference grows in proportion to it. A ``B`` that is
 # not invertible loses a direction for good, and there is no second head.
 
-helpers.show(figures.plot_head_difference(np.geomspace(1, 1e14, 15)), "condition")
+helpers.show(of_theory.plot_head_difference(np.geomspace(1, 1e14, 15)), "condition")
 try:
     attention.equivalent_head(W_Q, W_K, np.ones((d, d)))
 except ValueError as error:

@@ -34,8 +34,9 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import layers
 
 from export import runtime
-from hw2_keras import illustrate, plots, report
-from hw2_keras.theory import convolution, figures, parameters
+from hw2_keras.plots import curves, of_runs, of_theory
+from hw2_keras.report import tables
+from hw2_keras.theory import convolution, parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -102,7 +103,7 @@ changes = {
 for name, (before, after) in changes.items():
     gap = convolution.relative_gap(f, image, before, after, margin=3)
     print(f"{name:12}: gap {gap:.0%}")
-helpers.show(figures.plot_equivariance(image, kernel), "equivariance")
+helpers.show(of_theory.plot_equivariance(image, kernel), "equivariance")
 
 # %%
 # Question 2.2: the network
@@ -135,8 +136,8 @@ print(f"{experiment.parameters:,}")
 # the loss of the last epoch; the table has both.
 
 runs = hw2.sweep("fashion_cnn", epochs=options.epochs, source=options.source, out=options.out)
-print(report.heading(runs[0]))
-print(report.sweep_table(runs))
+print(tables.heading(runs[0]))
+print(tables.sweep_table(runs))
 
 # %%
 # ``report`` rows are the figures of the two reports: Fashion-MNIST, 15 epochs. The default here is
@@ -145,7 +146,7 @@ print(report.sweep_table(runs))
 histories = {run.learning_rate: run.history for run in runs}
 best = next(run for run in runs if run.best)
 reported = experiment.reported if options.source == "real" else ()
-helpers.show(plots.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
+helpers.show(curves.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
 
 # %%
 # A small rate needs more steps than it gets here. A large rate is fast at first, but it cannot
@@ -169,9 +170,7 @@ print(f"{experiment.best_rate:g}")
 # training loss falls too, the network has begun to learn the training images by heart.
 
 helpers.show(
-    plots.curves(
-        best.history, illustrate.title(best), illustrate.reported_at(best) if reported else ()
-    ),
+    curves.curves(best.history, of_runs.title(best), of_runs.reported_at(best) if reported else ()),
     "curves",
 )
 
@@ -185,13 +184,13 @@ helpers.show(
 
 model = best.model()
 for name in ("conv1", "conv2"):
-    helpers.show(plots.filters(np.asarray(model.get_layer(name).kernel)), f"filters_{name}")
+    helpers.show(curves.filters(np.asarray(model.get_layer(name).kernel)), f"filters_{name}")
 
 # %%
 # Which classes does it confuse? Each row is a true class. Numbers off the diagonal are mistakes.
 
 matrix = np.array(best.metrics["test_confusion"])
-helpers.show(plots.confusion_matrix(matrix, best.data().classes), "confusion")
+helpers.show(curves.confusion_matrix(matrix, best.data().classes), "confusion")
 
 # %%
 # Take it away as one file

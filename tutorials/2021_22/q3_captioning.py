@@ -36,7 +36,10 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import ops
 
 from export.runtime import load
-from hw2_keras import generation, illustrate, metrics, plots, report
+from hw2_keras import metrics
+from hw2_keras.plots import curves, of_runs
+from hw2_keras.report import tables
+from hw2_keras.training import sequences
 
 sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
 import helpers
@@ -55,7 +58,7 @@ experiment = hw2.experiments["caption"]
 shown = [0, 1]
 captions = [data.train.captions[i] for i in shown]
 images = [data.train.image[i] for i in shown]
-figure = plots.captioned_images(images, [c[0] for c in captions], [c[1:] for c in captions])
+figure = curves.captioned_images(images, [c[0] for c in captions], [c[1:] for c in captions])
 helpers.show(figure, "data")
 print(f"{len(data.train.image)} images, {len(data.pairs):,} training examples")
 print(f"{len(data.vocabulary)} words, such as {', '.join(data.vocabulary.tokens[:8])}")
@@ -124,7 +127,7 @@ for caption in (
 # kept. For the painted scenes it is a small convolutional network that learns together with the
 # rest.
 
-prepared = generation.prepare(data, options.out)
+prepared = sequences.prepare(data, options.out)
 print("one test image, as the captioner gets it:", prepared.test[0].shape, prepared.test.dtype)
 
 # %%
@@ -210,10 +213,10 @@ print(f"largest difference of a word's score: {np.abs(by_hand - by_package).max(
 # last epoch is tested.
 
 for run in (without, with_attention):
-    figure = plots.curves(run.history, illustrate.title(run))
+    figure = curves.curves(run.history, of_runs.title(run))
     helpers.show(figure, f"curves_{run.experiment.name}")
 histories = {run.experiment.name: run.history for run in (without, with_attention)}
-helpers.show(plots.metric_curves(histories, "val_bleu4"), "bleu")
+helpers.show(curves.metric_curves(histories, "val_bleu4"), "bleu")
 
 # %%
 # Question 3.3: three captions
@@ -228,7 +231,7 @@ helpers.show(plots.metric_curves(histories, "val_bleu4"), "bleu")
 # The second is the report's mistake: the picture shows boats on a river. A caption can be fluent
 # and false, and BLEU-4, an average over images, does not tell.
 
-figures = illustrate.caption_figures(with_attention)
+figures = of_runs.caption_figures(with_attention)
 helpers.show(figures.pop("captions"), "captions")
 for image, text in without.metrics["captions"].items():
     print(f"without attention, image {image}: {text}")
@@ -251,12 +254,12 @@ helpers.show(figure, name)
 # with ours after a run with ``--source real``.
 
 print(f"{options.source} images, {with_attention.record['protocol']['epochs']} epochs")
-print(report.seeds_table([without, with_attention]))
+print(tables.seeds_table([without, with_attention]))
 
 # %%
 # The same captions of the test images, counted in both ways:
 
-written = generation.decode_split(models, prepared.test, data.vocabulary, experiment.max_length)
+written = sequences.decode_split(models, prepared.test, data.vocabulary, experiment.max_length)
 print(f"mean over images {metrics.mean_bleu4(written, data.test.captions):.4f}")
 print(f"corpus BLEU-4    {metrics.corpus_bleu(written, data.test.captions):.4f}")
 

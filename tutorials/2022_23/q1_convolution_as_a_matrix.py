@@ -35,7 +35,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 from export import convert, runtime, verify
-from hw2_keras.theory import attention, convolution, figures, parameters
+from hw2_keras.plots import of_theory
+from hw2_keras.theory import attention, convolution, parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -86,7 +87,7 @@ print(f"largest difference from Keras: {np.abs(by_keras - by_matrix).max():.1e}"
 # themselves are equal along every diagonal of blocks. Hence the name of the whole: **doubly blocked
 # Toeplitz**.
 
-helpers.show(figures.plot_matrix((M, N), (H, W)), "matrix")
+helpers.show(of_theory.plot_matrix((M, N), (H, W)), "matrix")
 blocks = (W - N + 1, W)
 print("doubly blocked Toeplitz:", convolution.is_doubly_blocked_toeplitz(matrix, blocks))
 

@@ -33,7 +33,8 @@ from matplotlib.figure import Figure
 import export
 import hw2_keras as hw2
 from export import runtime
-from hw2_keras import illustrate, plots, report
+from hw2_keras.plots import curves, of_runs
+from hw2_keras.report import tables
 from hw2_keras.theory import parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
@@ -125,8 +126,8 @@ print(f"Keras counts {network.count_params():,}, the homework {experiment.parame
 # course's training loss, the mean over all batches since the first epoch.
 
 runs = hw2.sweep("kmnist_cnn", epochs=options.epochs, source=options.source, out=options.out)
-print(report.heading(runs[0]))
-print(report.sweep_table(runs))
+print(tables.heading(runs[0]))
+print(tables.sweep_table(runs))
 
 # %%
 # The rows of the reports are Kuzushiji-MNIST with 50,000 training images and 20 epochs. Without
@@ -142,15 +143,15 @@ print(report.sweep_table(runs))
 histories = {run.learning_rate: run.history for run in runs}
 best = next(run for run in runs if run.best)
 reported = experiment.reported if options.source == "real" else ()
-helpers.show(plots.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
+helpers.show(curves.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
 print(f"best rate {best.learning_rate:g}, the reports' best {experiment.best_rate:g}")
 
 # %%
 # Question 2.4: both curves of the best run
 # -----------------------------------------
 
-of_best_rate = illustrate.reported_at(best) if reported else ()
-helpers.show(plots.curves(best.history, illustrate.title(best), of_best_rate), "curves")
+of_best_rate = of_runs.reported_at(best) if reported else ()
+helpers.show(curves.curves(best.history, of_runs.title(best), of_best_rate), "curves")
 
 # %%
 # In the reports the test accuracy is below the validation accuracy with every rate, by about three
@@ -161,7 +162,7 @@ helpers.show(plots.curves(best.history, illustrate.title(best), of_best_rate), "
 gap = 100 * (best.metrics["val_accuracy"] - best.metrics["test_accuracy"])
 print(f"this run:   validation minus test {gap:+.1f} points")
 for number in ("002", "003"):
-    values = {r.metric: r.value for r in illustrate.reported_at(best) if r.report == number}
+    values = {r.metric: r.value for r in of_runs.reported_at(best) if r.report == number}
     if values:
         gap = 100 * (values["val_accuracy"] - values["test_accuracy"])
         print(f"report {number}: validation minus test {gap:+.1f} points")
@@ -180,8 +181,8 @@ for run in runs:
     if run not in with_weights:
         print(f"{run.path} keeps no weights: train rate {run.learning_rate:g} with --out runs")
 picture = data.train.image[0]
-maps = {run.learning_rate: illustrate.first_maps(run.model(), picture) for run in with_weights}
-helpers.show(plots.activation_maps(picture, maps), "activation_maps")
+maps = {run.learning_rate: of_runs.first_maps(run.model(), picture) for run in with_weights}
+helpers.show(curves.activation_maps(picture, maps), "activation_maps")
 
 # %%
 # Take it away as one file

@@ -35,7 +35,10 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import Model, ops
 
 from export.runtime import load
-from hw2_keras import beams, decoding, generation, metrics, plots, report
+from hw2_keras import decoding, metrics
+from hw2_keras.plots import curves
+from hw2_keras.report import beams, tables
+from hw2_keras.training import sequences
 
 sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
 import helpers
@@ -57,7 +60,7 @@ print(f"{len(data.train.source):,} training and {len(data.test.source):,} test p
 print(f"{len(data.source_vocabulary)} Spanish and {len(data.target_vocabulary)} English symbols")
 
 source = data.source_vocabulary.encode_batch(data.test.source[:32])  # (32, S)
-target_in, target_out = generation.target_arrays(data.test.target[:32], data.target_vocabulary)
+target_in, target_out = sequences.target_arrays(data.test.target[:32], data.target_vocabulary)
 print("the decoder reads: ", target_in[0])
 print("and should predict:", target_out[0])
 
@@ -185,7 +188,7 @@ print(f"largest difference of a weight:  {np.abs(p - p_of_layer).max():.1e}")
 # The validation error per epoch, as the homework asks. The last epoch's network is tested.
 
 histories = {run.experiment.name: run.history for run in (without, with_attention)}
-helpers.show(plots.metric_curves(histories, "val_error_rate"), "curves")
+helpers.show(curves.metric_curves(histories, "val_error_rate"), "curves")
 
 # %%
 # Each row of the next picture is an English character being written, each column a Spanish one;
@@ -197,7 +200,7 @@ found = decoding.greedy(models, ids, experiment.max_length)
 characters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
 helpers.show(
-    plots.attention_map(look, data.source_vocabulary.split(sentence), characters), "attention"
+    curves.attention_map(look, data.source_vocabulary.split(sentence), characters), "attention"
 )
 
 # %%
@@ -215,7 +218,7 @@ helpers.show(
 rows = beams.study(without) + beams.study(with_attention)
 print(beams.table(rows))
 drawn = [
-    plots.BeamRow(
+    curves.BeamRow(
         row["experiment"],
         "test_error_rate",
         row["num_beams"],
@@ -224,7 +227,7 @@ drawn = [
     )
     for row in rows
 ]
-helpers.show(plots.beam_figure(drawn), "beams")
+helpers.show(curves.beam_figure(drawn), "beams")
 
 # %%
 # *length* is the number of characters written for each one of the truth. Beam search can only
@@ -240,13 +243,13 @@ helpers.show(plots.beam_figure(drawn), "beams")
 # ours after a run with ``--source real``.
 
 print(f"{options.source} sentences, {with_attention.record['protocol']['epochs']} epochs")
-print(report.seeds_table([without, with_attention]))
+print(tables.seeds_table([without, with_attention]))
 
 # %%
 # The same translations, counted in the other way:
 
 sources = data.source_vocabulary.encode_batch(data.test.source)
-written = generation.decode_split(models, sources, data.target_vocabulary, experiment.max_length)
+written = sequences.decode_split(models, sources, data.target_vocabulary, experiment.max_length)
 print(f"mean over sentences {metrics.error_rate(written, data.test.target):.4f}")
 print(f"all edits together  {metrics.cer(written, data.test.target):.4f}")
 

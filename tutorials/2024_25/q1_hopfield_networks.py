@@ -37,7 +37,8 @@ from keras import layers
 
 from export import convert, runtime, verify
 from hw2_keras.data.images import ImageSplit
-from hw2_keras.theory import figures, hopfield
+from hw2_keras.plots import of_theory
+from hw2_keras.theory import hopfield
 from hw2_keras.theory.attention import softmax
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
@@ -135,7 +136,7 @@ print(f"largest change of the energy in 10,000 steps: {rises.max():+.1e} (0 but 
 
 triangle = np.array([[1.0, 0.0], [-0.5, 0.87], [-0.5, -0.87]])
 starts = rng.uniform(-1.2, 1.2, (8, 2))
-helpers.show(figures.plot_energy(4.0, triangle, starts), "energy")
+helpers.show(of_theory.plot_energy(4.0, triangle, starts), "energy")
 
 # %%
 # Question 1.3: the step is attention
@@ -161,7 +162,7 @@ print(f"largest difference: {np.abs(updated - layer_output).max():.1e}")
 data = hw2.load_data("kmnist", source=options.source)
 first_of_class = [int(np.argmax(data.train.label == k)) for k in range(6)]
 patterns = np.where(data.train.image[first_of_class, ..., 0] > 100, 1, -1)
-helpers.show(figures.plot_storage(patterns), "storage")
+helpers.show(of_theory.plot_storage(patterns), "storage")
 
 # %%
 # A small ``β`` weighs all patterns alike: every state falls to their mean. A large one gives one
@@ -170,7 +171,7 @@ helpers.show(figures.plot_storage(patterns), "storage")
 #
 # How much damage does it stand, and with which ``β``? ``1/√D`` is where attention would put it.
 
-helpers.show(figures.plot_retrieval(patterns), "retrieval")
+helpers.show(of_theory.plot_retrieval(patterns), "retrieval")
 memory = patterns.reshape(6, -1).astype(float)
 betas = np.array([0.001, 0.01, 0.1, 1.0])
 print("share of the patterns found at beta", betas)

@@ -31,8 +31,9 @@ import numpy as np
 import export
 import hw2_keras as hw2
 from export import runtime
-from hw2_keras import illustrate, plots, report
-from hw2_keras.theory import convolution, figures, parameters
+from hw2_keras.plots import curves, of_runs, of_theory
+from hw2_keras.report import tables
+from hw2_keras.theory import convolution, parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -54,8 +55,8 @@ plain, slim = hw2.experiments["intel_cnn"], hw2.experiments["intel_cnn_bn"]
 # training loss, the mean over all batches since epoch 1.
 
 runs = hw2.sweep("intel_cnn", epochs=options.epochs, source=options.source, out=options.out)
-print(report.heading(runs[0]))
-print(report.sweep_table(runs))
+print(tables.heading(runs[0]))
+print(tables.sweep_table(runs))
 best = next(run for run in runs if run.best)
 print(f"best rate {best.learning_rate:g}, the report's best {plain.best_rate:g}")
 
@@ -66,7 +67,7 @@ print(f"best rate {best.learning_rate:g}, the report's best {plain.best_rate:g}"
 
 histories = {run.learning_rate: run.history for run in runs}
 reported = plain.reported if options.source == "real" else ()
-helpers.show(plots.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
+helpers.show(curves.sweep_curves(histories, best.learning_rate, reported), "curves_all_rates")
 
 # %%
 # Question 2.2: the second network
@@ -79,11 +80,11 @@ helpers.show(plots.sweep_curves(histories, best.learning_rate, reported), "curve
 second = hw2.train(
     "intel_cnn_bn", slim.best_rate, options.epochs, source=options.source, out=options.out
 )
-print(report.run_table(second))
-print(report.seeds_table([best, second]))
-title = illustrate.title(second)
-of_report = illustrate.reported_at(second) if options.source == "real" else ()
-helpers.show(plots.curves(second.history, title, of_report), "curves_batch_norm")
+print(tables.run_table(second))
+print(tables.seeds_table([best, second]))
+title = of_runs.title(second)
+of_report = of_runs.reported_at(second) if options.source == "real" else ()
+helpers.show(curves.curves(second.history, title, of_report), "curves_batch_norm")
 
 # %%
 # The first table has all figures of the second network, the other one those of both networks on
@@ -148,7 +149,7 @@ for kind, field in zip(kinds, convolution.receptive_fields(stack), strict=True):
 # middle counts more than the border, since more paths lead through it.
 
 stacks = {"two 3x3": [(3, 1)] * 2, "three 3x3": [(3, 1)] * 3, "three blocks": stack}
-helpers.show(figures.plot_receptive_fields(stacks), "receptive_fields")
+helpers.show(of_theory.plot_receptive_fields(stacks), "receptive_fields")
 
 # %%
 # Why not one large filter at once? For ``C`` channels in and out, three convolutions of 3x3 have
@@ -188,7 +189,7 @@ print(f"accuracy {100 * (small.accuracy - large.accuracy):+.1f} points")
 # pixel. The figure shows how much the features of a filter change when the image is moved.
 
 edge = np.array([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])[..., None, None]
-helpers.show(figures.plot_pooling(letters.train.image[:4] / 256, edge), "pooling")
+helpers.show(of_theory.plot_pooling(letters.train.image[:4] / 256, edge), "pooling")
 with_pools = convolution.receptive_fields(stack)[-1].size
 without_pools = convolution.receptive_fields([(3, 1)] * 3)[-1].size
 print(f"receptive field of the three blocks: {with_pools} pixels, without pooling {without_pools}")

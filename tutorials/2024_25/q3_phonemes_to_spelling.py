@@ -36,8 +36,11 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import Model, ops
 
 from export.runtime import load
-from hw2_keras import decoding, generation, illustrate, metrics, plots, report
+from hw2_keras import decoding, metrics
 from hw2_keras.models import build_encoder_decoder
+from hw2_keras.plots import curves, of_runs
+from hw2_keras.report import tables
+from hw2_keras.training import sequences
 
 sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
 import helpers
@@ -148,7 +151,7 @@ def bahdanau(s, h, is_symbol, W_s, W_h, v, padding=-1e9):
 # ``s`` and ``h``, for a batch of test words.
 
 source = data.source_vocabulary.encode_batch(data.test.source[:64])
-target_in, _ = generation.target_arrays(data.test.target[:64], data.target_vocabulary)
+target_in, _ = sequences.target_arrays(data.test.target[:64], data.target_vocabulary)
 is_symbol, is_letter = source != 0, target_in != 0
 
 
@@ -206,7 +209,7 @@ for padding in (0.0, -1e9):
 # The homework asks for the validation CER per epoch of both networks in one figure.
 
 histories = {run.experiment.name: run.history for run in (without, with_attention)}
-helpers.show(plots.metric_curves(histories, "val_cer"), "curves")
+helpers.show(curves.metric_curves(histories, "val_cer"), "curves")
 
 # %%
 # And this is where it looks. Each row is a letter being written, each column a phoneme; dark means
@@ -218,12 +221,12 @@ ids = data.source_vocabulary.encode_batch([word])
 found = decoding.greedy(models, ids, experiment.max_length)
 letters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
-helpers.show(plots.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
+helpers.show(curves.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
 
 # %%
 # The best, the median and the worst test words show what is left to learn.
 
-helpers.show(illustrate.pair_figures(with_attention)["examples"], "examples")
+helpers.show(of_runs.pair_figures(with_attention)["examples"], "examples")
 
 # %%
 # Question 3.3: nucleus sampling
@@ -266,7 +269,7 @@ for token in np.argsort(-q[row, step])[: len(inside) + 3]:
 
 sources = data.source_vocabulary.encode_batch(data.test.source)
 passes = [
-    generation.decode_split(
+    sequences.decode_split(
         models, sources, data.target_vocabulary, experiment.max_length, "nucleus", seed=seed
     )
     for seed in (43, 44, 45)
@@ -287,7 +290,7 @@ for number in (1, 2, 3):
 # after a run with ``--source real``.
 
 print(f"{options.source} words, {with_attention.record['protocol']['epochs']} epochs")
-print(report.seeds_table([without, with_attention]))
+print(tables.seeds_table([without, with_attention]))
 
 # %%
 # Without attention the whole word has to fit into the last state, and long words suffer. With

@@ -14,13 +14,13 @@ from statistics import fmean
 from typing import NamedTuple
 
 from hw2_keras._version import __version__
-from hw2_keras.charts import Level, Line, chart
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
-from hw2_keras.results import Figure, Results, figures, rate_of, read_results, spread
+from hw2_keras.report.charts import Level, Line, chart
+from hw2_keras.report.results import Figure, Results, figures, rate_of, read_results, spread
 from hw2_keras.runs import WEIGHTS, Run, write_atomically
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parent
 # Edition -> its reports, e.g. "2021-22" -> ["000", "001"].
 REPORTS = {
     edition: sorted(
@@ -114,7 +114,7 @@ def make(results: Path, folder: Path) -> tuple[Path, Results]:
 def render(results: Results) -> str:
     """The whole page as HTML."""
     compared = figures(results)
-    style, script = ((ASSETS / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, script = ((ASSETS / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     articles = "".join(_edition(edition, results) for edition in REPORTS)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -14,20 +14,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hw2_keras import classification, generation, runs
-from hw2_keras.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
+from hw2_keras import runs
 from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models.encoder_decoder import EncoderDecoder
 from hw2_keras.runs import Run, open_run
+from hw2_keras.training import classification, sequences
+from hw2_keras.training.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
 
 # Each task is a module with the same functions: prepare, sizes, build, batches, validation,
 # compile_model, callbacks, measure, vocabularies and divergence.
 TASKS: dict[str, ModuleType] = {
     "classification": classification,
-    "transduction": generation,
-    "captioning": generation,
+    "transduction": sequences,
+    "captioning": sequences,
 }
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
@@ -79,7 +80,7 @@ def train(
         "fingerprint": data.fingerprint,
     }
     if experiment.task == "captioning" and source == "real":
-        identity["encoder"] = generation.encoder_name(encoder)
+        identity["encoder"] = sequences.encoder_name(encoder)
     if (folder / runs.RECORD).exists():
         return _open_finished(folder, identity)
     _make_folder(folder)

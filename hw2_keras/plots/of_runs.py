@@ -7,12 +7,13 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from hw2_keras import classification, decoding, generation, metrics, plots
+from hw2_keras import decoding, metrics
 from hw2_keras.data import load_data
 from hw2_keras.experiments import Reported
-from hw2_keras.plots import ExampleRow
+from hw2_keras.plots import curves, of_theory
+from hw2_keras.plots.curves import ExampleRow
 from hw2_keras.runs import Run
-from hw2_keras.theory import figures as paper
+from hw2_keras.training import classification, sequences
 
 ATTENTION_MAPS = 3  # test examples whose attention is drawn
 EXAMPLES = 4  # best, median and worst examples each
@@ -29,7 +30,7 @@ def illustrate(run: Run) -> list[Path]:
         "transduction": pair_figures,
         "captioning": caption_figures,
     }[run.experiment.task]
-    figures = {"curves": plots.curves(run.history, title(run), reported_at(run))} | draw(run)
+    figures = {"curves": curves.curves(run.history, title(run), reported_at(run))} | draw(run)
     return _save(figures, run.path / "plots")
 
 
@@ -51,10 +52,10 @@ def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
     best = next((run for run in sweep if run.best), sweep[0])
     histories = {run.learning_rate: run.history for run in sweep}
     reported = best.experiment.reported
-    figures = {"curves_all_rates": plots.sweep_curves(histories, best.learning_rate, reported)}
+    figures = {"curves_all_rates": curves.sweep_curves(histories, best.learning_rate, reported)}
     image = best.data().train.image[0]
     maps = {run.learning_rate: first_maps(run.model(), image) for run in sweep}
-    figures["activation_maps"] = plots.activation_maps(image, maps)
+    figures["activation_maps"] = curves.activation_maps(image, maps)
     return _save(figures, folder) + illustrate(best)
 
 
@@ -64,12 +65,12 @@ def classifier_figures(run: Run) -> dict[str, Figure]:
     figures = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     for layer in convolutions:
-        figures[f"filters_{layer.name}"] = plots.filters(np.asarray(layer.kernel))
+        figures[f"filters_{layer.name}"] = curves.filters(np.asarray(layer.kernel))
     confusion = np.array(run.metrics["test_confusion"])
-    figures["confusion_matrix"] = plots.confusion_matrix(confusion, data.classes)
+    figures["confusion_matrix"] = curves.confusion_matrix(confusion, data.classes)
     logits = classification.predict_logits(model, data.test)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    figures["misclassified"] = plots.misclassified(
+    figures["misclassified"] = curves.misclassified(
         data.test.image, data.test.label, logits.argmax(1), probabilities, data.classes
     )
     return figures
@@ -78,8 +79,8 @@ def classifier_figures(run: Run) -> dict[str, Figure]:
 def pair_figures(run: Run) -> dict[str, Figure]:
     """Best, median and worst test examples; with attention, where the decoder looked."""
     data, models = run.data(), run.models()
-    prepared = generation.prepare(data, run.path.parent)
-    found = generation.decode_split(
+    prepared = sequences.prepare(data, run.path.parent)
+    found = sequences.decode_split(
         models, prepared.test, data.target_vocabulary, run.experiment.max_length
     )
     errors = [metrics.error_rate([f], [t]) for f, t in zip(found, data.test.target, strict=True)]
@@ -95,13 +96,13 @@ def pair_figures(run: Run) -> dict[str, Figure]:
         for group, chosen in groups.items()
         for i in chosen
     ]
-    figures = {"examples": plots.examples_table(rows, "error rate")}
+    figures = {"examples": curves.examples_table(rows, "error rate")}
     if decoding.has_attention(models):
         for number, source in enumerate(data.test.source[:ATTENTION_MAPS], 1):
             ids = data.source_vocabulary.encode_batch([source])
             decoded = decoding.greedy(models, ids, run.experiment.max_length)
             tokens = [data.target_vocabulary.tokens[i] for i in decoded.tokens[0, 0].numpy()]
-            figures[f"attention_{number}"] = plots.attention_map(
+            figures[f"attention_{number}"] = curves.attention_map(
                 decoded.attention[0].numpy(), data.source_vocabulary.split(source), tokens
             )
     return figures
@@ -110,19 +111,19 @@ def pair_figures(run: Run) -> dict[str, Figure]:
 def caption_figures(run: Run) -> dict[str, Figure]:
     """The homework's three test images with their captions, and the attention of each word."""
     data, models = run.data(), run.models()
-    prepared = generation.prepare(data, run.path.parent, run.record.get("encoder"))
-    chosen = generation.shown_images(data)
+    prepared = sequences.prepare(data, run.path.parent, run.record.get("encoder"))
+    chosen = sequences.shown_images(data)
     images = [data.test.image[i] for i in chosen]
     decoded = decoding.greedy(models, prepared.test[chosen], run.experiment.max_length)
     captions = [data.vocabulary.decode(ids) for ids in decoded.tokens[:, 0].numpy()]
     references = [data.test.captions[i] for i in chosen]
-    figures = {"captions": plots.captioned_images(images, captions, references)}
+    figures = {"captions": curves.captioned_images(images, captions, references)}
     if decoding.has_attention(models):
         for row, (image, caption) in enumerate(zip(images, captions, strict=True)):
             words = caption.split()
             weights = decoded.attention[row, : len(words)].numpy()
             name = f"attention_{data.test.image_id[chosen[row]]}"
-            figures[name] = plots.caption_attention(image, words, weights)
+            figures[name] = curves.caption_attention(image, words, weights)
     return figures
 
 
@@ -138,7 +139,7 @@ def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
         histories.setdefault(run.experiment.name, []).append(run.history)
     metric = compared[0].experiment.metric
     name = f"{'_and_'.join(histories)}_{metric}"
-    return _save({name: plots.metric_curves(histories, metric)}, folder)
+    return _save({name: curves.metric_curves(histories, metric)}, folder)
 
 
 def illustrate_paper(folder: Path) -> list[Path]:
@@ -158,14 +159,14 @@ def illustrate_paper(folder: Path) -> list[Path]:
     blocks = [(3, 1), (2, 2)]  # one block of intel_cnn: convolution 3x3, pool 2
     stacks = {"two 3x3": [(3, 1)] * 2, "three 3x3": [(3, 1)] * 3, "three blocks": blocks * 3}
     figures = {
-        "convolution_matrix": paper.plot_matrix((3, 3), (5, 6)),
-        "equivariance": paper.plot_equivariance(mountain, edge),
-        "pooling": paper.plot_pooling(glyphs.image[:20] / 255, edge[:, :, :1]),
-        "receptive_fields": paper.plot_receptive_fields(stacks),
-        "equivalent_heads": paper.plot_head_difference(np.geomspace(1, 1e14, 15)),
-        "hopfield_energy": paper.plot_energy(4.0, triangle, starts),
-        "hopfield_storage": paper.plot_storage(patterns),
-        "hopfield_retrieval": paper.plot_retrieval(patterns),
+        "convolution_matrix": of_theory.plot_matrix((3, 3), (5, 6)),
+        "equivariance": of_theory.plot_equivariance(mountain, edge),
+        "pooling": of_theory.plot_pooling(glyphs.image[:20] / 255, edge[:, :, :1]),
+        "receptive_fields": of_theory.plot_receptive_fields(stacks),
+        "equivalent_heads": of_theory.plot_head_difference(np.geomspace(1, 1e14, 15)),
+        "hopfield_energy": of_theory.plot_energy(4.0, triangle, starts),
+        "hopfield_storage": of_theory.plot_storage(patterns),
+        "hopfield_retrieval": of_theory.plot_retrieval(patterns),
     }
     return _save(figures, folder)
 
@@ -182,4 +183,4 @@ def reported_at(run: Run) -> list[Reported]:
 
 
 def _save(figures: dict[str, Figure], folder: Path) -> list[Path]:
-    return [plots.save(figure, folder / name)[0] for name, figure in figures.items()]
+    return [curves.save(figure, folder / name)[0] for name, figure in figures.items()]

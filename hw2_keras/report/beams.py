@@ -5,13 +5,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hw2_keras import generation, plots, runs
+from hw2_keras import runs
 from hw2_keras.data.pairs import PairData
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
-from hw2_keras.plots import BeamRow
-from hw2_keras.report import format_table
+from hw2_keras.plots import curves
+from hw2_keras.plots.curves import BeamRow
+from hw2_keras.report.tables import format_table
 from hw2_keras.runs import Run
+from hw2_keras.training import sequences
 
 WIDTHS = (1, 2, 5, 10)
 
@@ -33,14 +35,14 @@ def study(run: Run) -> list[dict]:
     if run.experiment.task == "classification":
         raise UsageError(f"{run.path} is a classifier: beam search needs an encoder-decoder")
     data, experiment = run.data(), run.experiment
-    prepared = generation.prepare(data, run.path.parent, run.record.get("encoder"))
+    prepared = sequences.prepare(data, run.path.parent, run.record.get("encoder"))
     models, rows = run.models(), []
-    vocabulary = generation.output_vocabulary(data)
+    vocabulary = sequences.output_vocabulary(data)
     truth = data.test.target if isinstance(data, PairData) else data.test.captions
     for num_beams in WIDTHS:
         for normalised in (True, False):
             started = time.perf_counter()
-            texts = generation.decode_split(
+            texts = sequences.decode_split(
                 models,
                 prepared.test,
                 vocabulary,
@@ -49,7 +51,7 @@ def study(run: Run) -> list[dict]:
                 num_beams=num_beams,
                 length_penalty=float(normalised),
             )
-            found = generation.figures(data.name, texts, truth)
+            found = sequences.figures(data.name, texts, truth)
             rows.append(
                 {
                     "experiment": experiment.name,
@@ -87,7 +89,7 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     ]
     return [
         folder / "beam_search.json",
-        plots.save(plots.beam_figure(drawn), folder / "beam_search")[0],
+        curves.save(curves.beam_figure(drawn), folder / "beam_search")[0],
     ]
 
 

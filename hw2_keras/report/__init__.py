@@ -1,0 +1,1 @@
+"""Reported beside reproduced: tables, the page, the beam study."""
