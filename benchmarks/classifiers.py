@@ -1,7 +1,7 @@
 """Image classifiers: training against PyTorch, exported files against Keras.
 
-Training is one epoch of ``model.fit`` as ``hw2_keras.training.fit`` calls it, against one epoch of a
-plain PyTorch loop over a shuffling DataLoader: same network, optimizer, batch size and images.
+Training is one epoch of ``model.fit`` as ``hw2_keras.training.fit`` calls it, against one epoch of
+a plain PyTorch loop over a shuffling DataLoader: same network, optimizer, batch size and images.
 Ours also divides the pixels in the pipeline, tracks the accuracy and writes TensorBoard logs;
 theirs starts from floats. Neither counts what happens once per epoch after the last step
 (validation, checkpoint).
@@ -101,7 +101,8 @@ def keras_trainer(name: str, batch_size: int) -> partial:
     import tensorflow as tf
 
     from hw2_keras import build
-    from hw2_keras.data.images import ImageData, ImageSplit
+    from hw2_keras.data.image_files import ImageSplit
+    from hw2_keras.data.images import ImageData
     from hw2_keras.training import classification
     from hw2_keras.training.callbacks import EpochNumber
     from hw2_keras.training.fit import OPTIMIZERS

@@ -1,10 +1,10 @@
 """Encoder-decoders: training against PyTorch, and search over many words at once.
 
-Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.training.sequences``, with the threads
-that ``python -m hw2_keras train`` sets, against one epoch of a plain PyTorch loop: same network,
-optimizer and batches. The data are random, with the real sets' numbers, vocabularies and lengths,
-so that none are needed. Ours also writes TensorBoard logs. Neither counts what happens once per
-epoch after the last step (validation, checkpoint).
+Training is one epoch of ``model.fit`` on the pipeline of ``hw2_keras.training.sequences``, with the
+threads that ``python -m hw2_keras train`` sets, against one epoch of a plain PyTorch loop: same
+network, optimizer and batches. The data are random, with the real sets' numbers, vocabularies and
+lengths, so that none are needed. Ours also writes TensorBoard logs. Neither counts what happens
+once per epoch after the last step (validation, checkpoint).
 
 Search decodes 1,000 words with the committed model of p2g_attention: the validation words where
 HW2_DATA_DIR has them, else random ones of such lengths, as the row says.
@@ -108,9 +108,10 @@ def random_texts(side: Texts, number: int, rng: np.random.Generator) -> tuple[st
 
 @functools.cache
 def keras_data(name: str):
-    """Random data of an experiment's sizes, as ``hw2_keras.training.sequences.prepare`` returns them."""
+    """Random data of an experiment's sizes, as ``training.sequences.prepare`` returns them."""
     from hw2_keras.data.captions import CaptionData, CaptionSplit, pairs_of
-    from hw2_keras.data.pairs import PairData, PairSplit
+    from hw2_keras.data.pair_files import PairSplit
+    from hw2_keras.data.pairs import PairData
     from hw2_keras.data.vocabulary import Vocabulary
     from hw2_keras.training.sequences import Prepared
 

@@ -226,7 +226,7 @@ def image_graph(models: "EncoderDecoder", image_encoder: keras.Model | None) -> 
 def image_encoder(prepared: "Prepared") -> keras.Model | None:
     """The frozen network in front of a captioner of real images; None for other models."""
     from hw2_keras.data.captions import CaptionData
-    from hw2_keras.models.captioner import resnet_encoder
+    from hw2_keras.models.image_encoder import resnet_encoder
     from hw2_keras.training.sequences import image_encoder_preset
 
     data = prepared.data

@@ -111,7 +111,7 @@ def summary(options: argparse.Namespace) -> None:
     model = build(options.name)
     model.summary()
     if options.derive:
-        from hw2_keras.theory.parameters import derive, format_derivation
+        from hw2_keras.theory.derivation import derive, format_derivation
 
         print(format_derivation(derive(model)))
 

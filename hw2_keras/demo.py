@@ -15,9 +15,10 @@ from pathlib import Path
 from PIL import Image
 
 from hw2_keras.errors import UsageError
+from hw2_keras.files import write_atomically
 from hw2_keras.plots import of_runs
 from hw2_keras.report import tables
-from hw2_keras.runs import Run, write_atomically
+from hw2_keras.runs import Run
 from hw2_keras.training.fit import sweep, train
 
 EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images

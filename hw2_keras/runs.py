@@ -16,19 +16,27 @@ import csv
 import io
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.files import first_line, write_atomically
 
 RECORD = "run.json"
+
+
 HISTORY = "history.csv"
+
+
 WEIGHTS = "model.weights.h5"
+
+
 CHECKPOINT = "checkpoint.npz"
+
+
 VOCABULARY = "vocabulary.{}.json"
 
 
@@ -148,41 +156,6 @@ def open_run(path: str | os.PathLike) -> Run:
     return Run(path, record, best)
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file under a temporary name and renames it, so that no half of it is ever seen.
-
-    Args:
-        path: the final name; its folder must exist.
-        write: gets the open binary file.
-
-    Raises:
-        UsageError: the disk is full or the folder is not writable; the old file is untouched.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-            temporary = Path(file.name)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path} ({error.strerror or error}): free some space or choose another "
-            "folder, then repeat the command; finished epochs are kept"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes ``content`` as indented JSON, atomically."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Writes one CSV row per epoch, floats in full precision, atomically."""
     text = io.StringIO()
@@ -197,8 +170,3 @@ def read_history(path: Path) -> dict[str, list[float]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, for messages that must stay on one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

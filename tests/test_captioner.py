@@ -16,10 +16,10 @@ from PIL import Image
 import hw2_keras as hw2
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
-from hw2_keras.models.captioner import (
+from hw2_keras.models.captioner import build_captioner
+from hw2_keras.models.image_encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    build_captioner,
     resnet_encoder,
     resnet_features,
     scene_encoder,

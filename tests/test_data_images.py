@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from hw2_keras.data import describe, load_data
-from hw2_keras.data.images import CLASSES, KAGGLE_FOLDERS, ImageData
+from hw2_keras.data.image_files import CLASSES, KAGGLE_FOLDERS
+from hw2_keras.data.images import ImageData
 from hw2_keras.data.sources import data_dir, fingerprint
 from hw2_keras.errors import UsageError
 

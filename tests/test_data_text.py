@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hw2_keras.data import captions, pairs
+from hw2_keras.data import captions, pair_files, pairs
 from hw2_keras.data.synthetic import number_words, scenes, spelling
 from hw2_keras.errors import UsageError
 
@@ -31,7 +31,7 @@ def folders(tmp_path, monkeypatch):
 def write_pairs(folder, name, train, val="v\tw\t42\n", test="s\tt\t42\n"):
     target = folder / "data" / name
     target.mkdir(exist_ok=True)
-    for file, content in zip(pairs.LAYOUTS[name].files, (train, val, test), strict=True):
+    for file, content in zip(pair_files.LAYOUTS[name].files, (train, val, test), strict=True):
         (target / file).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -65,7 +65,7 @@ def test_spanish_is_the_source_although_english_comes_first(folders):
     assert data.val == (("w",), ("v",))
     assert data.source_vocabulary.tokens[4:] == (" ", "v", "e", "!", "h", "o", "l", "a", ".")
     assert (data.name, data.source) == ("spa_eng", "real")
-    assert pairs.count("spa_eng", pairs.find("spa_eng")) == (2, 1, 1)
+    assert pairs.count("spa_eng", pair_files.find("spa_eng")) == (2, 1, 1)
 
 
 def test_symbols_keep_their_marks_and_spellings_are_composed(folders):
@@ -123,7 +123,7 @@ def test_a_missing_split_is_refused(folders):
     ],
 )
 def test_sentences_are_cleaned_as_in_the_course(text, clean):
-    assert pairs.clean_sentence(text) == clean
+    assert pair_files.clean_sentence(text) == clean
 
 
 def test_anki_pairs_are_filtered_by_length(tmp_path):
@@ -138,21 +138,21 @@ def test_anki_pairs_are_filtered_by_length(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("spa-eng/_about.txt", "about")
         archive.writestr("spa-eng/spa.txt", "\n".join(rows))
-    assert pairs.read_anki(path) == [("ve .", "go ."), ("a" * 17 + " !", "hi .")]
+    assert pair_files.read_anki(path) == [("ve .", "go ."), ("a" * 17 + " !", "hi .")]
     path.write_bytes(b"not a zip file")
     with pytest.raises(UsageError, match=r"expected a zip file with spa\.txt"):
-        pairs.read_anki(path)
+        pair_files.read_anki(path)
 
 
 def test_splits_are_drawn_by_seed_and_disjoint():
     numbered = [(str(i), str(-i)) for i in range(30)]
-    train, val, test = pairs.seeded_split(numbered, (20, 5, 4), "here")
+    train, val, test = pair_files.seeded_split(numbered, (20, 5, 4), "here")
     assert [len(split.source) for split in (train, val, test)] == [20, 5, 4]
     assert len({*train.source, *val.source, *test.source}) == 29
     assert train.source[:4] == tuple(str(i) for i in np.random.RandomState(42).permutation(30)[:4])
     assert val.target == tuple(f"-{i}" for i in val.source)
     with pytest.raises(UsageError, match="here: 30 usable pairs, expected at least 31"):
-        pairs.seeded_split(numbered, (20, 6, 5), "here")
+        pair_files.seeded_split(numbered, (20, 6, 5), "here")
 
 
 @pytest.fixture
@@ -172,13 +172,13 @@ def public_words(folders, server, monkeypatch):
     """A WikiPron file of ten words behind an address of this machine."""
     original = server[0] / "eng.tsv"
     original.write_text("".join(f"Wört{i}\tw ɜː {i}\n" for i in range(10)), encoding="utf-8")
-    layout = pairs.LAYOUTS["p2g"]._replace(url=f"{server[1]}/eng.tsv", sizes=(6, 2, 2))
-    monkeypatch.setitem(pairs.LAYOUTS, "p2g", layout)
+    layout = pair_files.LAYOUTS["p2g"]._replace(url=f"{server[1]}/eng.tsv", sizes=(6, 2, 2))
+    monkeypatch.setitem(pair_files.LAYOUTS, "p2g", layout)
     return original
 
 
 def test_without_the_course_files_the_original_is_prepared_once(public_words, capsys):
-    assert pairs.find("p2g") is None
+    assert pair_files.find("p2g") is None
     data = pairs.load_real("p2g")
     assert "Dl Size" in capsys.readouterr().err  # a progress bar
     assert [len(s.source) for s in (data.train, data.val, data.test)] == [6, 2, 2]
@@ -186,7 +186,7 @@ def test_without_the_course_files_the_original_is_prepared_once(public_words, ca
     assert [t for s in (data.train, data.val, data.test) for t in s.target] == expected
     assert data.train.source[0] == f"w ɜː {data.train.target[0][-1]}"
     assert "another draw" in data.origin
-    prepared = pairs.find("p2g")
+    prepared = pair_files.find("p2g")
     assert prepared.parts[-2:] == ("wiki_pron", "1.0.0")
     assert pairs.count("p2g", prepared) == (6, 2, 2)
     public_words.unlink()
@@ -198,8 +198,8 @@ def test_sentences_through_their_builder(folders, server, monkeypatch):
     with zipfile.ZipFile(folder / "spa-eng.zip", "w") as archive:
         rows = [f"Go {c}.\tVé {c}.\tCC-BY" for c in "abcd"]
         archive.writestr("spa-eng/spa.txt", "\n".join(rows))
-    layout = pairs.LAYOUTS["spa_eng"]._replace(url=f"{address}/spa-eng.zip", sizes=(2, 1, 1))
-    monkeypatch.setitem(pairs.LAYOUTS, "spa_eng", layout)
+    layout = pair_files.LAYOUTS["spa_eng"]._replace(url=f"{address}/spa-eng.zip", sizes=(2, 1, 1))
+    monkeypatch.setitem(pair_files.LAYOUTS, "spa_eng", layout)
     data = pairs.load_real("spa_eng")
     first = "abcd"[np.random.RandomState(42).permutation(4)[0]]
     assert (data.train.source[0], data.train.target[0]) == (f"ve {first} .", f"go {first} .")
@@ -208,7 +208,7 @@ def test_sentences_through_their_builder(folders, server, monkeypatch):
 def download_again(folders):
     """Make the next load download: the prepared copy and the downloaded file are gone."""
     shutil.rmtree(folders / "tfds" / "downloads")
-    shutil.rmtree(pairs.find("p2g"))
+    shutil.rmtree(pair_files.find("p2g"))
 
 
 def test_a_changed_original_is_refused(public_words, folders):
@@ -218,14 +218,14 @@ def test_a_changed_original_is_refused(public_words, folders):
     with pytest.raises(UsageError, match=r"eng\.tsv has sha256 .*delete .* to download") as error:
         pairs.load_real("p2g")
     assert "\n" not in str(error.value)
-    assert pairs.find("p2g") is None  # nothing half-prepared
+    assert pair_files.find("p2g") is None  # nothing half-prepared
 
 
 def test_a_damaged_original_is_refused(public_words):
     public_words.write_text("one\tw\ntwo\n")
     with pytest.raises(UsageError, match=r"line 2: one column, expected spelling<TAB>IPA"):
         pairs.load_real("p2g")
-    assert pairs.find("p2g") is None
+    assert pair_files.find("p2g") is None
 
 
 def test_no_connection_is_told_in_one_line(public_words):
@@ -517,16 +517,16 @@ def test_real_pairs_have_the_specs_sizes(name, sizes, symbols):
     data = pairs.load_real(name)
     assert tuple(len(split.source) for split in (data.train, data.val, data.test)) == sizes
     assert (len(data.source_vocabulary) - 4, len(data.target_vocabulary) - 4) == symbols
-    assert pairs.count(name, pairs.find(name)) == sizes
+    assert pairs.count(name, pair_files.find(name)) == sizes
 
 
 @pytest.mark.real
 def test_real_sentences_are_clean_and_short():
     data = pairs.load_real("spa_eng")
     texts = {text for split in (data.train, data.val, data.test) for side in split for text in side}
-    assert max(map(len, texts)) == pairs.MAX_CHARACTERS
+    assert max(map(len, texts)) == pair_files.MAX_CHARACTERS
     # Cleaning again adds a space before each mark and finds nothing else to do.
-    assert all(pairs.clean_sentence(t).split() == t.split() for t in texts)
+    assert all(pair_files.clean_sentence(t).split() == t.split() for t in texts)
 
 
 @pytest.mark.real

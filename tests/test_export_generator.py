@@ -249,7 +249,7 @@ def test_characters_are_composed(translate: Generator, recwarn: pytest.WarningsR
     ],
 )
 def test_sentences_are_cleaned_as_the_course_did(text: str, cleaned: str) -> None:
-    from hw2_keras.data.pairs import clean_sentence as of_the_training_data
+    from hw2_keras.data.pair_files import clean_sentence as of_the_training_data
 
     assert clean_sentence(text) == clean_sentence(cleaned) == cleaned
     if not any(map(str.isdigit, text)):  # which the course drops, and the runtime names as unknown

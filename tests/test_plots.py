@@ -14,7 +14,7 @@ from PIL import Image
 
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Reported
-from hw2_keras.plots import curves
+from hw2_keras.plots import curves, of_images, of_texts, style
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -103,7 +103,7 @@ def test_sweep_marks_the_best_and_the_diverged_rate_and_colours_reported_values_
     by_rate, without_rate = (line for line in metric.lines if line.get_label() not in names)
     assert by_rate.get_color() == metric.lines[1].get_color()
     assert list(by_rate.get_ydata()) == [0.91, 0.91]
-    assert without_rate.get_color() == curves.GREY
+    assert without_rate.get_color() == style.GREY
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == [*names, "report 000", "report 001"]
 
@@ -137,7 +137,7 @@ def test_filters_are_scaled_by_the_extremes_of_the_whole_layer():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 11))
     kernel[0, 0, 1, 4] = 9.0  # the extremes lie outside the channel that is shown
     kernel[1, 1, 1, 5] = -7.0
-    figure = curves.filters(kernel, channel=0)
+    figure = of_images.filters(kernel, channel=0)
     pictures = [axes for axes in figure.axes if axes.images]
     assert len(pictures) == 11
     assert len({round(axes.get_position().y0, 6) for axes in pictures}) == 2  # 8 in a row, then 3
@@ -152,14 +152,14 @@ def test_filters_are_scaled_by_the_extremes_of_the_whole_layer():
 @pytest.mark.parametrize(("shape", "channel"), [((3, 3, 2), 0), ((3, 3, 2, 4), 2)])
 def test_filters_refuses_another_shape_or_channel(shape, channel):
     with pytest.raises(UsageError, match="expected \\(kh, kw, c_in, c_out\\)"):
-        curves.filters(np.zeros(shape), channel)
+        of_images.filters(np.zeros(shape), channel)
 
 
 def test_activation_maps_are_eight_in_two_rows_beside_the_original_for_each_rate():
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (28, 28, 1), np.uint8)
     maps = {rate: rng.normal(size=(28, 28, 8)) * scale for rate, scale in ((1e-5, 1), (1e-2, 50))}
-    figure = curves.activation_maps(image, maps)
+    figure = of_images.activation_maps(image, maps)
     assert [part.get_suptitle() for part in figure.subfigs] == [
         "learning rate 1e-05",
         "learning rate 0.01",
@@ -178,20 +178,20 @@ def test_activation_maps_are_eight_in_two_rows_beside_the_original_for_each_rate
 
 def test_activation_maps_of_an_odd_number_leave_the_last_cell_empty():
     stack = np.random.default_rng(6).normal(size=(8, 8, 5))
-    figure = curves.activation_maps(np.zeros((8, 8, 3), np.uint8), {0.1: stack})
+    figure = of_images.activation_maps(np.zeros((8, 8, 3), np.uint8), {0.1: stack})
     assert sum(bool(axes.images) for axes in figure.axes) == 1 + 5
 
 
 def test_pictures_must_be_raw_pixels():
     with pytest.raises(UsageError, match="float64: expected raw pixels"):
-        curves.activation_maps(np.zeros((8, 8, 1)), {0.1: np.ones((8, 8, 8))})
+        of_images.activation_maps(np.zeros((8, 8, 1)), {0.1: np.ones((8, 8, 8))})
     with pytest.raises(UsageError, match="expected \\(H, W, number of maps\\)"):
-        curves.activation_maps(np.zeros((8, 8, 1), np.uint8), {0.1: np.ones((8, 8))})
+        of_images.activation_maps(np.zeros((8, 8, 1), np.uint8), {0.1: np.ones((8, 8))})
 
 
 def test_confusion_matrix_writes_counts_and_colours_the_share_of_the_true_class():
     matrix = np.array([[6, 1, 1], [0, 4, 0], [0, 0, 0]])
-    figure = curves.confusion_matrix(matrix, CLASSES)
+    figure = of_images.confusion_matrix(matrix, CLASSES)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == list("611040000")
     np.testing.assert_allclose(
@@ -201,7 +201,7 @@ def test_confusion_matrix_writes_counts_and_colours_the_share_of_the_true_class(
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
     assert axes.get_title() == "10 of 12 right"
     with pytest.raises(UsageError, match=r"expected \(2, 2\) for 2 classes"):
-        curves.confusion_matrix(matrix, CLASSES[:2])
+        of_images.confusion_matrix(matrix, CLASSES[:2])
 
 
 def test_misclassified_shows_the_surest_mistakes_first_and_no_right_answer():
@@ -211,26 +211,26 @@ def test_misclassified_shows_the_surest_mistakes_first_and_no_right_answer():
         [[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.1, 0.8], [0.2, 0.05, 0.75], [0, 0.3, 0.7]]
     )
     predicted = probabilities.argmax(1)  # 1, 3 and 4 are wrong
-    figure = curves.misclassified(images, truth, predicted, probabilities, CLASSES, count=2)
+    figure = of_images.misclassified(images, truth, predicted, probabilities, CLASSES, count=2)
     assert [axes.get_title() for axes in figure.axes] == [
         "true: cat\nsaid: owl 75%",
         "true: dog\nsaid: owl 70%",
     ]
     assert [axes.images[0].get_array()[0, 0] for axes in figure.axes] == [3, 4]
     assert figure.get_suptitle() == "The surest 2 of 3 mistakes in 5 images"
-    assert curves.misclassified(images, truth, truth, probabilities, CLASSES).axes == []
+    assert of_images.misclassified(images, truth, truth, probabilities, CLASSES).axes == []
 
 
 def test_attention_map_labels_its_axes_with_the_tokens(tmp_path):
     source, target = ["t͡ʃ", "ɪ", " ", "n̩"], ["c", "$", "EOS"]
     weights = np.random.default_rng(2).dirichlet(np.ones(4), size=3)
-    figure = curves.attention_map(weights, source, target)
+    figure = of_texts.attention_map(weights, source, target)
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["t͡ʃ", "ɪ", "␣", "n̩"]
     assert [label.get_text() for label in axes.get_yticklabels()] == target
     with pytest.raises(UsageError, match=r"expected \(4, 3\)"):
-        curves.attention_map(weights, target, source)
+        of_texts.attention_map(weights, target, source)
 
 
 IPA = "ɪ ʊ̯ ɔ̃ ɡ̩ ɜː f͡s t̪͆ ɚ̯ æ̃ t͡ʃʰ bᵊ ɪ̈ kʼ ɹ̩ ʃ͡ɹ ɫ̩ ɒ̃ ɝː ʍ θ ð ŋ ɾ ʔ ɐ ʌ ɤ ø ç χ"
@@ -238,12 +238,12 @@ IPA = "ɪ ʊ̯ ɔ̃ ɡ̩ ɜː f͡s t̪͆ ɚ̯ æ̃ t͡ʃʰ bᵊ ɪ̈ kʼ ɹ̩ ʃ
 
 def test_the_font_has_every_phoneme(tmp_path):
     symbols = IPA.split()
-    figure = curves.attention_map(np.eye(len(symbols)), symbols, symbols)
+    figure = of_texts.attention_map(np.eye(len(symbols)), symbols, symbols)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that is missing
-        curves.save(figure, tmp_path / "ipa")
+        style.save(figure, tmp_path / "ipa")
         with pytest.raises(UserWarning, match="missing from font"):
-            curves.save(curves.attention_map(np.eye(1), ["お"], ["o"]), tmp_path / "kana")
+            style.save(of_texts.attention_map(np.eye(1), ["お"], ["o"]), tmp_path / "kana")
 
 
 @pytest.mark.real
@@ -259,20 +259,22 @@ def test_the_font_has_every_symbol_of_the_real_words():
 
 def test_captioned_images_stand_beside_their_captions_and_references():
     images = [np.full((6, 6, 3), value, np.uint8) for value in (10, 200)]
-    figure = curves.captioned_images(images, ["a $5 house", "a road"], [["one"], ["two", "three"]])
+    figure = of_images.captioned_images(
+        images, ["a $5 house", "a road"], [["one"], ["two", "three"]]
+    )
     left, words, lower, lower_words = figure.axes
     np.testing.assert_array_equal(left.images[0].get_array(), images[0])
     np.testing.assert_array_equal(lower.images[0].get_array(), images[1])
     assert [text.get_text() for text in words.texts] == ["a $5 house", "one"]
     assert [text.get_text() for text in lower_words.texts] == ["a road", "two\nthree"]
     with pytest.raises(UsageError, match="2 images, 1 captions"):
-        curves.captioned_images(images, ["a road"])
+        of_images.captioned_images(images, ["a road"])
 
 
 def test_caption_attention_lays_the_row_major_grid_over_the_image():
     image = np.random.default_rng(3).integers(0, 256, (32, 64, 3), np.uint8)
     weights = np.random.default_rng(4).dirichlet(np.ones(16), size=2)
-    figure = curves.caption_attention(image, ["a", "road"], weights)
+    figure = of_images.caption_attention(image, ["a", "road"], weights)
     assert [axes.get_title() for axes in figure.axes] == ["image", "a", "road"]
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), image)
     for axes, row in zip(figure.axes[1:], weights, strict=True):
@@ -282,7 +284,7 @@ def test_caption_attention_lays_the_row_major_grid_over_the_image():
         assert over.get_clim() == (0, row.max())
         assert axes.get_xlabel() == f"peak {row.max():.2g}"
     with pytest.raises(UsageError, match="a square number"):
-        curves.caption_attention(image, ["a", "road"], weights[:, :15])
+        of_images.caption_attention(image, ["a", "road"], weights[:, :15])
 
 
 def test_beam_figure_has_a_panel_per_experiment_and_a_line_per_normalisation():
@@ -317,10 +319,10 @@ def test_beam_figure_has_a_panel_per_experiment_and_a_line_per_normalisation():
 def test_examples_table_holds_every_word_inside_its_column():
     long = "a residential area with houses arranged neatly while many plants on the roadside"
     rows = [
-        curves.ExampleRow("best", "h ə l o ʊ", "hello", "hello", 0.0),
-        curves.ExampleRow("worst", "image 219", long, long, 1.25),
+        of_texts.ExampleRow("best", "h ə l o ʊ", "hello", "hello", 0.0),
+        of_texts.ExampleRow("worst", "image 219", long, long, 1.25),
     ]
-    figure = curves.examples_table(rows, "CER")
+    figure = of_texts.examples_table(rows, "CER")
     (axes,) = figure.axes
     written = texts(figure)
     assert {"source", "truth", "prediction", "CER", "best", "worst", "0.000", "1.250"} < set(
@@ -337,7 +339,7 @@ def test_examples_table_holds_every_word_inside_its_column():
 
 
 def test_save_keeps_the_dots_of_a_name_and_makes_missing_folders(tmp_path):
-    png, pdf = curves.save(curves.curves(history(), "t"), tmp_path / "new" / "curves_0.01")
+    png, pdf = style.save(curves.curves(history(), "t"), tmp_path / "new" / "curves_0.01")
     assert (png.name, pdf.name) == ("curves_0.01.png", "curves_0.01.pdf")
     assert sorted(path.name for path in png.parent.iterdir()) == [pdf.name, png.name]
     with Image.open(png) as picture:
@@ -353,8 +355,8 @@ import hashlib, sys
 import numpy as np
 from hw2_keras import plots
 rng = np.random.default_rng(0)
-figure = curves.attention_map(rng.dirichlet(np.ones(3), 2), ["t͡ʃ", "ɪ", "p"], ["c", "h"])
-for path in curves.save(figure, sys.argv[1]):
+figure = of_texts.attention_map(rng.dirichlet(np.ones(3), 2), ["t͡ʃ", "ɪ", "p"], ["c", "h"])
+for path in style.save(figure, sys.argv[1]):
     print(hashlib.sha256(path.read_bytes()).hexdigest())
 heavy = {"matplotlib.pyplot", "keras", "tensorflow"} & set(sys.modules)
 print("loaded:", *sorted(heavy))
@@ -382,16 +384,16 @@ def test_saving_again_gives_the_same_bytes_and_leaves_the_settings_alone(tmp_pat
 
     before = dict(matplotlib.rcParams)
     image = np.random.default_rng(5).integers(0, 256, (20, 20, 3), np.uint8)
-    figure = curves.captioned_images([image], ["a road"])
-    first = [path.read_bytes() for path in curves.save(figure, tmp_path / "a")]
-    again = [path.read_bytes() for path in curves.save(figure, tmp_path / "a")]
-    anew = curves.captioned_images([image], ["a road"])
-    assert first == again == [path.read_bytes() for path in curves.save(anew, tmp_path / "b")]
+    figure = of_images.captioned_images([image], ["a road"])
+    first = [path.read_bytes() for path in style.save(figure, tmp_path / "a")]
+    again = [path.read_bytes() for path in style.save(figure, tmp_path / "a")]
+    anew = of_images.captioned_images([image], ["a road"])
+    assert first == again == [path.read_bytes() for path in style.save(anew, tmp_path / "b")]
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
-    png, _ = curves.save(curves.curves(history(), "old"), tmp_path / "curves")
+    png, _ = style.save(curves.curves(history(), "old"), tmp_path / "curves")
     old = png.read_bytes()
 
     def half(path, content):
@@ -401,7 +403,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(UsageError, match=r"cannot write .*curves\.png: No space left"):
-        curves.save(curves.curves(history(0.5), "new"), tmp_path / "curves")
+        style.save(curves.curves(history(0.5), "new"), tmp_path / "curves")
     assert png.read_bytes() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.pdf", "curves.png"]
 
@@ -409,4 +411,4 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UsageError, match="expected a writable folder"):
-        curves.save(curves.curves(history(), "t"), tmp_path / "taken" / "curves")
+        style.save(curves.curves(history(), "t"), tmp_path / "taken" / "curves")

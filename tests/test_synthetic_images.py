@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from hw2_keras.data import load_data
-from hw2_keras.data.images import ImageData, ImageSplit
+from hw2_keras.data.image_files import ImageSplit
+from hw2_keras.data.images import ImageData
 
 NAMES = ("fashion", "kmnist", "intel")
 

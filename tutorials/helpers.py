@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from hw2_keras.data import SOURCES
 from hw2_keras.data.images import ImageData
-from hw2_keras.plots import curves
+from hw2_keras.plots import style
 from hw2_keras.runs import WEIGHTS, Run
 
 Builder = Callable[[tuple[int, ...], int], keras.Model]
@@ -129,7 +129,7 @@ def show(figure: Figure, name: str) -> None:
     if "sphinx_gallery" in sys.modules or "ipykernel" in sys.modules:
         plt.figure(figure)  # both collect the figures that pyplot knows
         return
-    png, _ = curves.save(figure, file(name))
+    png, _ = style.save(figure, file(name))
     print(f"figure: {png}")
 
 

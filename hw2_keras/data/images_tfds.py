@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hw2_keras.data.images import (
+from hw2_keras.data.image_files import (
     CLASSES,
     HOW_TO_GET,
     KAGGLE_FOLDERS,

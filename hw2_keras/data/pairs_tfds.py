@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from hw2_keras.data.images_tfds import FAILURES
-from hw2_keras.data.pairs import (
+from hw2_keras.data.pair_files import (
     HOW_TO_GET,
     LAYOUTS,
     Layout,

@@ -5,25 +5,14 @@ once (`resnet_features`); synthetic scenes have a small CNN that is trained with
 (`scene_encoder`).
 """
 
-import hashlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from keras_nlp.models import ResNetBackbone
-from tqdm import tqdm
 
-from hw2_keras.errors import UsageError
 from hw2_keras.models.attention import AdditiveAttention, linear_uniform
 from hw2_keras.models.encoder_decoder import EncoderDecoder, lstm_arguments, seeds
-
-GRID = 16  # positions per side of the course's feature map
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @keras.saving.register_keras_serializable("hw2_keras")
@@ -187,115 +176,3 @@ def _linear(units: int, fan_in: int, seed: Iterator[int], name: str) -> keras.la
         bias_initializer=keras.initializers.RandomUniform(-limit, limit, seed=next(seed)),
         name=name,
     )
-
-
-def scene_encoder(image_shape: tuple[int, int, int] = (64, 64, 3), seed: int = 42) -> keras.Model:
-    """Build the small CNN for synthetic scenes, uint8 (N, H, W, 3) -> features (N, H·W/16, 64).
-
-    Args:
-        image_shape: (H, W, 3), sides divisible by 4; 64x64 gives the course's 16x16 positions.
-        seed: of the initial weights.
-    """
-    seed = seeds(seed)
-    image = keras.Input(image_shape, dtype="uint8", name="image")
-    x = ops.cast(image, "float32") / 127.5 - 1
-    for i, (filters, strides) in enumerate(((32, 2), (64, 2), (64, 1)), 1):
-        x = layers.Conv2D(
-            filters,
-            3,
-            strides,
-            padding="same",
-            activation="relu",
-            kernel_initializer=keras.initializers.HeUniform(seed=next(seed)),
-            name=f"conv{i}",
-        )(x)
-    features = layers.Reshape((-1, 64), name="positions")(x)
-    return keras.Model(image, features, name="scene_encoder")
-
-
-def resnet_encoder(preset: str | Path = "resnet_18_imagenet", image_size: int = 500) -> keras.Model:
-    """Build the frozen image encoder of 2021-22 Q3: uint8 (N, H, W, 3) -> (N, 256, C).
-
-    Pixels / 255, normalised with ImageNet's mean and standard deviation; a ResNet without its
-    classifier; its map, average-pooled to 16x16 positions where it is finer, flattened row by row.
-
-    Args:
-        preset: name or folder of a KerasHub preset for ``ResNetBackbone``.
-        image_size: side of the square images in pixels.
-
-    Raises:
-        UsageError: the preset cannot be read, holds another network, or its map for such images
-            is not a multiple of 16x16.
-    """
-    try:
-        backbone = ResNetBackbone.from_preset(str(preset))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise UsageError(
-            f"image encoder {str(preset)!r} cannot be read "
-            f"({type(error).__name__}: {_first_line(error)}): expected the name or the complete "
-            "folder of a KerasHub preset for ResNetBackbone"
-        ) from error
-    backbone.trainable = False
-    image = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    x = (ops.cast(image, "float32") / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    x = backbone(x, training=False)
-    side, channels = x.shape[1], x.shape[-1]
-    if side % GRID or not side:
-        raise UsageError(
-            f"image encoder {str(preset)!r} gives {side}x{side} positions for images of "
-            f"{image_size}x{image_size} pixels: expected a multiple of {GRID}x{GRID}; use "
-            "resnet_18_imagenet and 500x500 pixels"
-        )
-    x = layers.AveragePooling2D(side // GRID, name="pool")(x)
-    features = layers.Reshape((GRID * GRID, channels), name="positions")(x)
-    return keras.Model(image, features, name="resnet_encoder")
-
-
-def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str) -> np.ndarray:
-    """Encode images once: later calls with the same pixels and weights read the file.
-
-    Args:
-        images: uint8 (N, H, W, 3).
-        encoder: from `resnet_encoder`.
-        cache: folder for ``features-<sha256 of pixels and weights>.npy``; made if missing.
-
-    Returns:
-        float32 (N, P, C).
-
-    Raises:
-        UsageError: the cached file is damaged.
-    """
-    digest = hashlib.sha256(str(images.shape).encode())
-    for array in (images, *encoder.get_weights()):
-        digest.update(np.ascontiguousarray(array))
-    path = Path(cache) / f"features-{digest.hexdigest()[:32]}.npy"
-    shape = (len(images), *encoder.output_shape[1:])
-    if path.exists():
-        return _read_features(path, shape)
-    encode = tf.function(lambda batch: encoder(batch, training=False), reduce_retracing=True)
-    features = np.empty(shape, np.float32)
-    for start in tqdm(range(0, len(images), 8), desc="image features", unit="batch"):
-        features[start : start + 8] = encode(images[start : start + 8])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.part{os.getpid()}.npy")
-    np.save(partial, features)
-    partial.replace(path)
-    return features
-
-
-def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        features = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(
-            f"{path} is damaged ({_first_line(error)}): delete it to compute it again"
-        ) from error
-    if features.shape != shape:
-        raise UsageError(
-            f"{path} holds {features.shape}, expected {shape}: delete it to compute it again"
-        )
-    return features
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from hw2_keras.models.captioner import build_captioner, scene_encoder
+from hw2_keras.models.captioner import build_captioner
 from hw2_keras.models.encoder_decoder import EncoderDecoder, build_encoder_decoder
+from hw2_keras.models.image_encoder import scene_encoder
 
 # 16x16 positions of ResNet-18's last feature map, as in the course
 FEATURES = (256, 512)

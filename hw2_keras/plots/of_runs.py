@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from hw2_keras import decoding, metrics
 from hw2_keras.data import load_data
 from hw2_keras.experiments import Reported
-from hw2_keras.plots import curves, of_theory
-from hw2_keras.plots.curves import ExampleRow
+from hw2_keras.plots import curves, of_images, of_texts, of_theory, style
+from hw2_keras.plots.of_texts import ExampleRow
 from hw2_keras.runs import Run
 from hw2_keras.training import classification, sequences
 
@@ -55,7 +55,7 @@ def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
     figures = {"curves_all_rates": curves.sweep_curves(histories, best.learning_rate, reported)}
     image = best.data().train.image[0]
     maps = {run.learning_rate: first_maps(run.model(), image) for run in sweep}
-    figures["activation_maps"] = curves.activation_maps(image, maps)
+    figures["activation_maps"] = of_images.activation_maps(image, maps)
     return _save(figures, folder) + illustrate(best)
 
 
@@ -65,12 +65,12 @@ def classifier_figures(run: Run) -> dict[str, Figure]:
     figures = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     for layer in convolutions:
-        figures[f"filters_{layer.name}"] = curves.filters(np.asarray(layer.kernel))
+        figures[f"filters_{layer.name}"] = of_images.filters(np.asarray(layer.kernel))
     confusion = np.array(run.metrics["test_confusion"])
-    figures["confusion_matrix"] = curves.confusion_matrix(confusion, data.classes)
+    figures["confusion_matrix"] = of_images.confusion_matrix(confusion, data.classes)
     logits = classification.predict_logits(model, data.test)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    figures["misclassified"] = curves.misclassified(
+    figures["misclassified"] = of_images.misclassified(
         data.test.image, data.test.label, logits.argmax(1), probabilities, data.classes
     )
     return figures
@@ -96,13 +96,13 @@ def pair_figures(run: Run) -> dict[str, Figure]:
         for group, chosen in groups.items()
         for i in chosen
     ]
-    figures = {"examples": curves.examples_table(rows, "error rate")}
+    figures = {"examples": of_texts.examples_table(rows, "error rate")}
     if decoding.has_attention(models):
         for number, source in enumerate(data.test.source[:ATTENTION_MAPS], 1):
             ids = data.source_vocabulary.encode_batch([source])
             decoded = decoding.greedy(models, ids, run.experiment.max_length)
             tokens = [data.target_vocabulary.tokens[i] for i in decoded.tokens[0, 0].numpy()]
-            figures[f"attention_{number}"] = curves.attention_map(
+            figures[f"attention_{number}"] = of_texts.attention_map(
                 decoded.attention[0].numpy(), data.source_vocabulary.split(source), tokens
             )
     return figures
@@ -117,13 +117,13 @@ def caption_figures(run: Run) -> dict[str, Figure]:
     decoded = decoding.greedy(models, prepared.test[chosen], run.experiment.max_length)
     captions = [data.vocabulary.decode(ids) for ids in decoded.tokens[:, 0].numpy()]
     references = [data.test.captions[i] for i in chosen]
-    figures = {"captions": curves.captioned_images(images, captions, references)}
+    figures = {"captions": of_images.captioned_images(images, captions, references)}
     if decoding.has_attention(models):
         for row, (image, caption) in enumerate(zip(images, captions, strict=True)):
             words = caption.split()
             weights = decoded.attention[row, : len(words)].numpy()
             name = f"attention_{data.test.image_id[chosen[row]]}"
-            figures[name] = curves.caption_attention(image, words, weights)
+            figures[name] = of_images.caption_attention(image, words, weights)
     return figures
 
 
@@ -183,4 +183,4 @@ def reported_at(run: Run) -> list[Reported]:
 
 
 def _save(figures: dict[str, Figure], folder: Path) -> list[Path]:
-    return [curves.save(figure, folder / name)[0] for name, figure in figures.items()]
+    return [style.save(figure, folder / name)[0] for name, figure in figures.items()]

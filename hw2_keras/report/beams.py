@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hw2_keras import runs
+from hw2_keras import files
 from hw2_keras.data.pairs import PairData
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
-from hw2_keras.plots import curves
+from hw2_keras.plots import curves, style
 from hw2_keras.plots.curves import BeamRow
 from hw2_keras.report.tables import format_table
 from hw2_keras.runs import Run
@@ -80,7 +80,7 @@ def length_ratio(texts: Sequence[str], truth: Sequence, vocabulary: Vocabulary) 
 def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     """Writes ``beam_search.json`` and its figure into a folder and returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / "beam_search.json", list(rows))
+    files.write_json(folder / "beam_search.json", list(rows))
     drawn = [
         BeamRow(row["experiment"], name, row["num_beams"], row["length_normalisation"], value)
         for row in rows
@@ -89,7 +89,7 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     ]
     return [
         folder / "beam_search.json",
-        curves.save(curves.beam_figure(drawn), folder / "beam_search")[0],
+        style.save(curves.beam_figure(drawn), folder / "beam_search")[0],
     ]
 
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from hw2_keras._version import __version__
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.files import write_atomically
 from hw2_keras.report.charts import Level, Line, chart
 from hw2_keras.report.results import Figure, Results, figures, rate_of, read_results, spread
-from hw2_keras.runs import WEIGHTS, Run, write_atomically
+from hw2_keras.runs import WEIGHTS, Run
 
 ASSETS = Path(__file__).parent
 # Edition -> its reports, e.g. "2021-22" -> ["000", "001"].

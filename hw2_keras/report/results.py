@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.runs import HISTORY, RECORD, Run, first_line, open_run
+from hw2_keras.files import first_line
+from hw2_keras.runs import HISTORY, RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
 PARITY = ".parity.json"

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from hw2_keras.errors import UsageError
-from hw2_keras.runs import first_line, write_atomically, write_history
+from hw2_keras.files import first_line, write_atomically
+from hw2_keras.runs import write_history
 
 
 class EpochNumber(keras.callbacks.Callback):

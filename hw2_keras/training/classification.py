@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hw2_keras.data.images import ImageData, ImageSplit
+from hw2_keras.data.image_files import ImageSplit
+from hw2_keras.data.images import ImageData
 from hw2_keras.experiments import Experiment
 from hw2_keras.models import BUILDERS
 

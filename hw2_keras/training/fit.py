@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hw2_keras import runs
+from hw2_keras import files, runs
 from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
@@ -91,7 +91,7 @@ def train(
             folder.rmdir()
         raise
     record = _fit(experiment, prepared, data, identity, folder)
-    runs.write_json(folder / runs.RECORD, record)
+    files.write_json(folder / runs.RECORD, record)
     (folder / runs.CHECKPOINT).unlink(missing_ok=True)
     return open_run(folder)
 
@@ -133,7 +133,7 @@ def sweep(
     for run in trained:
         record = run.record | {"best_of_sweep": run is best}
         if record != run.record:
-            runs.write_json(run.path / runs.RECORD, record)
+            files.write_json(run.path / runs.RECORD, record)
     return [open_run(run.path) for run in trained]
 
 
@@ -225,7 +225,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     tested = rows[checkpoint.best_epoch() - 1]
     figures = {name: value for name, value in tested.items() if name != "epoch"}
     figures |= task.measure(models, prepared, experiment)
-    runs.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
+    files.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
     vocabularies = task.vocabularies(data)
     for name, vocabulary in vocabularies.items():
         vocabulary.save(folder / runs.VOCABULARY.format(name))

@@ -15,14 +15,15 @@ import tensorflow as tf
 
 from hw2_keras import decoding, metrics
 from hw2_keras.data.captions import CaptionData
-from hw2_keras.data.pairs import PairData, PairSplit
+from hw2_keras.data.pair_files import PairSplit
+from hw2_keras.data.pairs import PairData
 from hw2_keras.data.sources import data_dir
 from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment
 from hw2_keras.models import build_encoder_decoder
-from hw2_keras.models.captioner import resnet_encoder, resnet_features
 from hw2_keras.models.encoder_decoder import EncoderDecoder
+from hw2_keras.models.image_encoder import resnet_encoder, resnet_features
 
 # The homework asks for the captions of these images of Sydney-Captions.
 HOMEWORK_IMAGES = (219, 357, 540)

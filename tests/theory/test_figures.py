@@ -47,8 +47,6 @@ def test_pooling_curves_start_at_zero_and_global_pooling_is_lowest():
 def test_receptive_field_square_frames_the_gradient():
     plot = of_theory.plot_receptive_fields({"a": [(3, 1)] * 2, "b": [(3, 1), (2, 2)]})
     axes = rendered(plot).axes
-        of_theory.plot_receptive_fields({"a": [(3, 1)] * 2, "b": [(3, 1), (2, 2)]})
-    ).axes
     for axis, size in zip(axes, (5, 4), strict=True):
         square = axis.patches[0]
         seen = np.argwhere(axis.images[0].get_array() > 0)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from hw2_keras.data.images import ImageSplit
+from hw2_keras.data.image_files import ImageSplit
 from hw2_keras.theory.convolution import receptive_fields
 
 PATH = Path(__file__).parents[2] / "tutorials" / "helpers.py"

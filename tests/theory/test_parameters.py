@@ -12,7 +12,7 @@ from keras import layers
 
 import hw2_keras
 from hw2_keras.theory import parameters
-from hw2_keras.theory.parameters import derive, format_derivation
+from hw2_keras.theory.derivation import derive, format_derivation
 
 FEW = settings(max_examples=25, deadline=None)
 

@@ -34,8 +34,8 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import layers, ops
 
 from export import convert, runtime, verify
-from hw2_keras.plots import curves, of_theory
-from hw2_keras.theory import attention, parameters
+from hw2_keras.plots import of_theory, style
+from hw2_keras.theory import attention, derivation, parameters
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -64,7 +64,7 @@ print("flattened:  ", parameters.flat_size((pool.value, pool.value, 8)).formula)
 # learns nothing.
 
 by_hand = parameters.parameter_cnn()
-print(parameters.format_derivation(by_hand))
+print(derivation.format_derivation(by_hand))
 
 # %%
 # The same number must come from Keras, which counts the arrays that it really holds.
@@ -80,7 +80,7 @@ print(f"answer  {hw2.experiments['parameter_cnn'].parameters:,}")
 # A **multi-layer perceptron** (MLP) lays the pixels side by side and connects every one of the
 # 28*28*3 = 2,352 numbers to each of 100 hidden units. Every connection has a weight of its own.
 
-print(parameters.format_derivation(parameters.parameter_mlp()))
+print(derivation.format_derivation(parameters.parameter_mlp()))
 mlp = hw2.build("parameter_mlp")
 print(f"Keras {mlp.count_params():,}, answer {hw2.experiments['parameter_mlp'].parameters:,}")
 print(f"{mlp.count_params() / cnn.count_params():.1f} times as many as the CNN")
@@ -93,9 +93,9 @@ figure = Figure(figsize=(6.3, 2.2), layout="constrained")
 axes = figure.subplots()
 for row, model in enumerate((mlp, cnn)):
     left = 0
-    for layer in parameters.derive(model):
+    for layer in derivation.derive(model):
         if layer.parameters:
-            colour = curves.OKABE_ITO[len(axes.patches)]
+            colour = style.OKABE_ITO[len(axes.patches)]
             label = f"{model.name}, {layer.name}: {layer.parameters:,}"
             axes.barh(row, layer.parameters, left=left, color=colour, label=label)
             left += layer.parameters

@@ -34,9 +34,9 @@ import hw2_keras as hw2  # before Keras, whose backend it sets
 from keras import layers
 
 from export import runtime
-from hw2_keras.plots import curves, of_runs, of_theory
+from hw2_keras.plots import curves, of_images, of_runs, of_theory
 from hw2_keras.report import tables
-from hw2_keras.theory import convolution, parameters
+from hw2_keras.theory import convolution, derivation
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -114,7 +114,7 @@ helpers.show(of_theory.plot_equivariance(image, kernel), "equivariance")
 # free choice; report 001 took 20 %.
 
 network = hw2.build("fashion_cnn")
-rows = parameters.derive(network)
+rows = derivation.derive(network)
 for row in rows:
     if row.parameters:
         print(f"{row.name:8} {row.parameter_formula}")
@@ -184,13 +184,13 @@ helpers.show(
 
 model = best.model()
 for name in ("conv1", "conv2"):
-    helpers.show(curves.filters(np.asarray(model.get_layer(name).kernel)), f"filters_{name}")
+    helpers.show(of_images.filters(np.asarray(model.get_layer(name).kernel)), f"filters_{name}")
 
 # %%
 # Which classes does it confuse? Each row is a true class. Numbers off the diagonal are mistakes.
 
 matrix = np.array(best.metrics["test_confusion"])
-helpers.show(curves.confusion_matrix(matrix, best.data().classes), "confusion")
+helpers.show(of_images.confusion_matrix(matrix, best.data().classes), "confusion")
 
 # %%
 # Take it away as one file

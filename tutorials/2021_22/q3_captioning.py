@@ -37,7 +37,7 @@ from keras import ops
 
 from export.runtime import load
 from hw2_keras import metrics
-from hw2_keras.plots import curves, of_runs
+from hw2_keras.plots import curves, of_images, of_runs
 from hw2_keras.report import tables
 from hw2_keras.training import sequences
 
@@ -58,7 +58,7 @@ experiment = hw2.experiments["caption"]
 shown = [0, 1]
 captions = [data.train.captions[i] for i in shown]
 images = [data.train.image[i] for i in shown]
-figure = curves.captioned_images(images, [c[0] for c in captions], [c[1:] for c in captions])
+figure = of_images.captioned_images(images, [c[0] for c in captions], [c[1:] for c in captions])
 helpers.show(figure, "data")
 print(f"{len(data.train.image)} images, {len(data.pairs):,} training examples")
 print(f"{len(data.vocabulary)} words, such as {', '.join(data.vocabulary.tokens[:8])}")

@@ -33,9 +33,9 @@ from matplotlib.figure import Figure
 import export
 import hw2_keras as hw2
 from export import runtime
-from hw2_keras.plots import curves, of_runs
+from hw2_keras.plots import curves, of_images, of_runs
 from hw2_keras.report import tables
-from hw2_keras.theory import parameters
+from hw2_keras.theory import derivation
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -112,7 +112,7 @@ print(f"CNN minus MLP on permuted pixels: {advantage:+.1f} points")
 # output sees every input. *Dropout* sets a random 30 % of the numbers to 0 while training.
 
 network = hw2.build("kmnist_cnn")
-for row in parameters.derive(network):
+for row in derivation.derive(network):
     if row.parameters:
         print(f"{row.name:8} {row.parameter_formula}")
 print(f"Keras counts {network.count_params():,}, the homework {experiment.parameters:,}")
@@ -182,7 +182,7 @@ for run in runs:
         print(f"{run.path} keeps no weights: train rate {run.learning_rate:g} with --out runs")
 picture = data.train.image[0]
 maps = {run.learning_rate: of_runs.first_maps(run.model(), picture) for run in with_weights}
-helpers.show(curves.activation_maps(picture, maps), "activation_maps")
+helpers.show(of_images.activation_maps(picture, maps), "activation_maps")
 
 # %%
 # Take it away as one file

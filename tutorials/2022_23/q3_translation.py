@@ -36,7 +36,7 @@ from keras import Model, ops
 
 from export.runtime import load
 from hw2_keras import decoding, metrics
-from hw2_keras.plots import curves
+from hw2_keras.plots import curves, of_texts
 from hw2_keras.report import beams, tables
 from hw2_keras.training import sequences
 
@@ -200,7 +200,7 @@ found = decoding.greedy(models, ids, experiment.max_length)
 characters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
 helpers.show(
-    curves.attention_map(look, data.source_vocabulary.split(sentence), characters), "attention"
+    of_texts.attention_map(look, data.source_vocabulary.split(sentence), characters), "attention"
 )
 
 # %%

@@ -36,7 +36,7 @@ import tensorflow as tf
 from keras import layers
 
 from export import convert, runtime, verify
-from hw2_keras.data.images import ImageSplit
+from hw2_keras.data.image_files import ImageSplit
 from hw2_keras.plots import of_theory
 from hw2_keras.theory import hopfield
 from hw2_keras.theory.attention import softmax

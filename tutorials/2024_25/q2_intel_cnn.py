@@ -33,7 +33,7 @@ import hw2_keras as hw2
 from export import runtime
 from hw2_keras.plots import curves, of_runs, of_theory
 from hw2_keras.report import tables
-from hw2_keras.theory import convolution, parameters
+from hw2_keras.theory import convolution, derivation
 
 sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
 import helpers
@@ -111,7 +111,7 @@ for run in (best, second):
 
 trained = {}
 for name, experiment in (("intel_cnn", plain), ("intel_cnn_bn", slim)):
-    rows = parameters.derive(hw2.build(name))
+    rows = derivation.derive(hw2.build(name))
     print(name)
     for row in rows:
         if row.parameters:
@@ -123,7 +123,7 @@ for name, experiment in (("intel_cnn", plain), ("intel_cnn_bn", slim)):
 # Batch normalisation holds four numbers per channel, but two of them, the mean and the spread of
 # the images seen so far, are measured rather than trained.
 
-counts = [{row.name: row.parameters for row in parameters.derive(hw2.build(n))} for n in trained]
+counts = [{row.name: row.parameters for row in derivation.derive(hw2.build(n))} for n in trained]
 print("layer        intel_cnn  intel_cnn_bn  difference")
 for layer in dict.fromkeys([*counts[0], *counts[1]]):
     first, other = (count.get(layer, 0) for count in counts)

@@ -38,7 +38,7 @@ from keras import Model, ops
 from export.runtime import load
 from hw2_keras import decoding, metrics
 from hw2_keras.models import build_encoder_decoder
-from hw2_keras.plots import curves, of_runs
+from hw2_keras.plots import curves, of_runs, of_texts
 from hw2_keras.report import tables
 from hw2_keras.training import sequences
 
@@ -221,7 +221,7 @@ ids = data.source_vocabulary.encode_batch([word])
 found = decoding.greedy(models, ids, experiment.max_length)
 letters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
-helpers.show(curves.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
+helpers.show(of_texts.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
 
 # %%
 # The best, the median and the worst test words show what is left to learn.

@@ -39,7 +39,7 @@ import export
 import hw2_keras as hw2
 from export.runtime import ModelError, load
 from hw2_keras import metrics
-from hw2_keras.plots import curves
+from hw2_keras.plots import of_texts
 
 sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
 import helpers
@@ -169,7 +169,7 @@ print(f"share of wrong words {wrong:.4f}, in Keras {run.metrics['test_wer']:.4f}
 # A model with attention can show which phoneme each letter came from.
 
 text, look = spell(word, attention=True)
-figure = curves.attention_map(look, word.split(), [*text, "end"])
+figure = of_texts.attention_map(look, word.split(), [*text, "end"])
 helpers.show(figure, "attention")
 
 # %%

@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from hw2_keras.errors import UsageError
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a file under a temporary name and renames it, so that no half of it is ever seen.
+
+    Args:
+        path: the final name; its folder must exist.
+        write: gets the open binary file.
+
+    Raises:
+        UsageError: the disk is full or the folder is not writable; the old file is untouched.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+            temporary = Path(file.name)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path} ({error.strerror or error}): free some space or choose another "
+            "folder, then repeat the command; finished epochs are kept"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes ``content`` as indented JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, for messages that must stay on one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
