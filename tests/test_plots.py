@@ -353,7 +353,7 @@ def test_save_keeps_the_dots_of_a_name_and_makes_missing_folders(tmp_path):
 SCRIPT = """
 import hashlib, sys
 import numpy as np
-from hw2_keras import plots
+from hw2_keras.plots import of_texts, style
 rng = np.random.default_rng(0)
 figure = of_texts.attention_map(rng.dirichlet(np.ones(3), 2), ["t͡ʃ", "ɪ", "p"], ["c", "h"])
 for path in style.save(figure, sys.argv[1]):

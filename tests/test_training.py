@@ -18,7 +18,8 @@ PROLOGUE = """
 import os, sys
 import numpy as np
 import hw2_keras as hw2
-from hw2_keras import callbacks, runs
+from hw2_keras import runs
+from hw2_keras.training import callbacks
 """
 
 # Stops the process without any clean-up, as a kill would, at the moment that the test names.
@@ -234,7 +235,7 @@ def test_damaged_and_foreign_runs(tmp_path: Path, small_run: runs.Run) -> None:
 @pytest.mark.parametrize(("name", "threads"), [("p2g", 1), ("kmnist_cnn", 0)])
 def test_encoder_decoders_train_with_one_thread_per_operation(name: str, threads: int) -> None:
     script = (
-        "import tensorflow as tf; from hw2_keras.training import set_threads; "
+        "import tensorflow as tf; from hw2_keras.training.fit import set_threads; "
         f"set_threads({name!r}); print(tf.config.threading.get_intra_op_parallelism_threads())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
