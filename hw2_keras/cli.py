@@ -174,8 +174,13 @@ def evaluate(options: argparse.Namespace) -> None:
         from hw2_keras.report import tables
         from hw2_keras.training import fit
     measured = fit.evaluate(run, options.search, options.num_beams, options.top_p)
+    by = {
+        "greedy": "this run",
+        "beam": f"beam search of width {options.num_beams}",
+        "nucleus": f"nucleus sampling of {options.top_p:g}",
+    }
     print(tables.heading(run))
-    print(tables.run_table(measured))
+    print(tables.run_table(measured, by[options.search]))
 
 
 def plot(options: argparse.Namespace) -> None:

@@ -26,17 +26,9 @@ from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line, write_atomically
 
 RECORD = "run.json"
-
-
 HISTORY = "history.csv"
-
-
 WEIGHTS = "model.weights.h5"
-
-
 CHECKPOINT = "checkpoint.npz"
-
-
 VOCABULARY = "vocabulary.{}.json"
 
 
@@ -74,6 +66,24 @@ class Run:
         """The rows of ``history.csv`` as columns; ``history["epoch"]`` counts from 1."""
         return read_history(self.path / HISTORY)
 
+    @property
+    def departures(self) -> list[str]:
+        """What sets this run apart from the protocol of the reports' figures, in words.
+
+        Empty for a run of the homework's protocol on real data, whatever its seed.
+        """
+        protocol, found = self.record["protocol"], []
+        if self.record["source"] != "real":
+            found.append("real data")
+        if self.learning_rate not in self.experiment.learning_rates:
+            found.append(f"rate {self.experiment.best_rate:g}")
+        for name in ("epochs", "optimizer", "batch_size", "dropout", "selection"):
+            expected = getattr(self.experiment, name)
+            if protocol[name] != expected:
+                words = f"{expected} epochs" if name == "epochs" else f"{name} {expected}"
+                found.append(words.replace("_", " "))
+        return found
+
     def data(self):
         """The data set of this run, loaded again and checked against its fingerprint.
 
@@ -99,15 +109,25 @@ class Run:
                 )
         return data
 
+    def prepared(self):
+        """The run's data as training read them: sources encoded, see ``hw2_keras.training.Task``.
+
+        Errors: see ``data``; also where a captioner's image encoder cannot be had.
+        """
+        from hw2_keras.training import TASKS
+
+        task = TASKS[self.experiment.task]
+        return task.prepare(self.data(), self.path.parent, self.record.get("encoder"))
+
     def models(self):
         """The trained networks: a ``keras.Model`` for a classifier, else an ``EncoderDecoder``.
 
         Raises:
             UsageError: the weights are missing or belong to another network.
         """
-        from hw2_keras.models import BUILDERS
+        from hw2_keras.models import build_models
 
-        models = BUILDERS[self.experiment.name](**self.record["sizes"])
+        models = build_models(self.experiment, **self.record["sizes"])
         weights = self.path / WEIGHTS
         try:
             getattr(models, "training", models).load_weights(weights)

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Reported, experiments
 from hw2_keras.files import first_line
+from hw2_keras.metrics import metric
 from hw2_keras.runs import HISTORY, RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
 PARITY = ".parity.json"
-SMALLER_IS_BETTER = ("error_rate", "cer", "wer", "wer_at_3")
-LARGER_IS_BETTER = ("accuracy", "bleu4")
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,12 @@ class Figure(NamedTuple):
         None for losses, which are no aim as such, where the data are not the reports' own, and
         where the difference is within one standard deviation of the seeds.
         """
-        name = self.reported.metric.removeprefix("val_").removeprefix("test_")
-        name = name.removeprefix("nucleus_")
-        if not self.runs or self.notes or name not in SMALLER_IS_BETTER + LARGER_IS_BETTER:
+        higher_is_better = metric(self.reported.metric).higher_is_better
+        if not self.runs or self.notes or higher_is_better is None:
             return None
         if len(self.runs) > 1 and abs(self.difference) <= statistics.stdev(self.values):
             return None
-        return self.difference < 0 if name in SMALLER_IS_BETTER else self.difference > 0
+        return (self.difference > 0) == higher_is_better
 
 
 def read_results(folder: Path) -> Results:
@@ -116,22 +114,11 @@ def read_results(folder: Path) -> Results:
     beams = {_setting(row): row for rows in read(BEAMS, _read_beams) for row in rows}
     return Results(
         folder,
-        tuple(run for run in runs if follows_protocol(run)),
-        tuple(run for run in runs if not follows_protocol(run)),
+        tuple(run for run in runs if not run.departures),
+        tuple(run for run in runs if run.departures),
         tuple(beams.values()),
         dict(read(f"*{PARITY}", _read_parity)),
         tuple(problems),
-    )
-
-
-def follows_protocol(run: Run) -> bool:
-    """True for real data and the homework's own epochs, rates and settings, whatever the seed."""
-    experiment, protocol = run.experiment, run.record["protocol"]
-    settings = ("optimizer", "epochs", "batch_size", "dropout", "selection")
-    return (
-        run.record["source"] == "real"
-        and run.learning_rate in experiment.learning_rates
-        and all(protocol[name] == getattr(experiment, name) for name in settings)
     )
 
 
@@ -169,7 +156,6 @@ def _read_run(path: Path) -> Run:
     for part, names in ((run.record, needed), (run.record["protocol"], ("seed", "epochs"))):
         if missing := [name for name in names if name not in part]:
             raise UsageError(f"{path} is damaged (no {missing[0]!r}): restore it or train again")
-    follows_protocol(run)
     columns = ("loss", "running_loss", run.experiment.metric)
     for name in (*columns, *(r.metric for r in run.experiment.reported)):
         if not isinstance(run.metrics.get(name, 0.0), int | float):
