@@ -224,6 +224,21 @@ def test_receptive_fields_by_gradient(stack):
         seen = np.flatnonzero(gradient.any(axis=axis))
         assert len(seen) == seen[-1] - seen[0] + 1 == size
     assert gradient.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(gradient, gradient_by_keras(stack, 40), atol=1e-8)
+
+
+def gradient_by_keras(stack, size):
+    """The same by automatic differentiation of average pools."""
+    image = x = keras.Input((size, size, 1))
+    for window, stride in stack:
+        x = keras.layers.AveragePooling2D(window, strides=stride)(x)
+    model = keras.Model(image, x)
+    pixels = tf.zeros((1, size, size, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        output = model(pixels)
+        centre = output[0, output.shape[1] // 2, output.shape[2] // 2, 0]
+    return tape.gradient(centre, pixels).numpy()[0, :, :, 0]
 
 
 def test_receptive_field_of_the_intel_network_by_gradient():
