@@ -46,10 +46,6 @@ class SparseMatrix:
             )
         return np.bincount(self.rows, self.values * vector[self.columns], self.shape[0])
 
-    def transpose(self) -> "SparseMatrix":
-        """Rows and columns exchanged."""
-        return SparseMatrix(self.columns, self.rows, self.values, self.shape[::-1])
-
 
 def sparse_matrix(
     kernel: np.ndarray, image_shape: Sequence[int], stride: int = 1, padding: Padding = "valid"
@@ -178,34 +174,6 @@ def convolve(
         window = padded[top : top + kernel.shape[0], left : left + kernel.shape[1]]
         z[r, s] = np.tensordot(window, kernel, axes=3)
     return z[..., 0] if plain else z
-
-
-def input_gradient(
-    kernel: np.ndarray,
-    image_shape: Sequence[int],
-    output_gradient: np.ndarray,
-    stride: int = 1,
-    padding: Padding = "valid",
-) -> np.ndarray:
-    """Gradient of a loss by the image: vec = Mᵀ·vec(gradient by the output) (2022-23 Q1).
-
-    z = Mx gives ∂L/∂x = Mᵀ ∂L/∂z: the backward pass of a convolution, and what a "transposed
-    convolution" computes forwards.
-
-    Args:
-        kernel, image_shape, stride, padding: as in :func:`sparse_matrix`.
-        output_gradient: ∂L/∂z, of the shape of the output (H', W') or (H', W', F).
-
-    Returns:
-        An array of ``image_shape``.
-    """
-    matrix = sparse_matrix(kernel, image_shape, stride, padding)
-    if output_gradient.size != matrix.shape[0]:
-        raise ValueError(
-            f"the output has {matrix.shape[0]} elements, the gradient {output_gradient.size}; "
-            "expected one number per output pixel and filter"
-        )
-    return matrix.transpose().dot(output_gradient.reshape(-1)).reshape(image_shape)
 
 
 class MatrixCounts(NamedTuple):

@@ -72,7 +72,8 @@ def test_transpose_is_the_gradient(case):
         upstream = np.random.default_rng(1).normal(size=output.shape)
         loss = tf.reduce_sum(output * upstream)
     expected = tape.gradient(loss, pixels).numpy()[0]
-    got = conv.input_gradient(kernel, image.shape, upstream[0], stride, padding)
+    matrix = conv.toeplitz_matrix(kernel, image.shape, stride, padding)
+    got = (matrix.T @ upstream[0].ravel()).reshape(image.shape)
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
@@ -277,8 +278,6 @@ def test_bad_input_is_refused():
         conv.toeplitz_matrix(np.zeros((6, 2)), image.shape)
     with pytest.raises(ValueError, match="needs a vector of 25"):
         conv.sparse_matrix(np.zeros((2, 2)), image.shape).dot(np.zeros(24))
-    with pytest.raises(ValueError, match="one number per output pixel"):
-        conv.input_gradient(np.zeros((2, 2)), image.shape, np.zeros((5, 5)))
     with pytest.raises(ValueError, match="do not tile"):
         conv.is_doubly_blocked_toeplitz(np.zeros((4, 9)), (3, 3))
     with pytest.raises(ValueError, match="keeps the size"):
