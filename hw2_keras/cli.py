@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def list_experiments(options: argparse.Namespace) -> None:
-    from hw2_keras.report.tables import format_table
+    from hw2_keras.report.text import format_table
 
     rows = [["name", "edition", "question", "parameters", "data", "what"]]
     for record in experiments.values():

@@ -14,7 +14,6 @@ Every file is written beside its final name and renamed, so a reader never sees 
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line, write_atomically
+from hw2_keras.records import read_history, read_run_record
 
 RECORD = "run.json"
 HISTORY = "history.csv"
@@ -64,7 +64,7 @@ class Run:
     @property
     def history(self) -> dict[str, list[float]]:
         """The rows of ``history.csv`` as columns; ``history["epoch"]`` counts from 1."""
-        return read_history(self.path / HISTORY)
+        return read_history(self.path / HISTORY, self.experiment.metric)
 
     @property
     def departures(self) -> list[str]:
@@ -154,26 +154,20 @@ def open_run(path: str | os.PathLike) -> Run:
         path: the folder that ``train`` wrote.
 
     Raises:
-        UsageError: no such folder, no readable ``run.json``, or an unfinished run.
+        UsageError: no such folder, no readable ``run.json`` (see ``records``), or an unfinished
+            run.
     """
     path = Path(path)
     file = path / RECORD
-    if not file.is_file():
+    if not os.path.isfile(file):  # false also where the path cannot even be looked at
         raise UsageError(f"{path} is not a run: expected a folder with {RECORD}, made by 'train'")
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        experiment, finished = record["experiment"], record["finished"]
-        best = record["best_of_sweep"]
-    except (ValueError, KeyError, TypeError) as error:
+    record = read_run_record(file)
+    if not record["finished"]:
         raise UsageError(
-            f"{file} is damaged ({first_line(error)}): restore it or train again"
-        ) from error
-    experiments[experiment]  # an unknown name has its own message
-    if not finished:
-        raise UsageError(
-            f"{path} is an unfinished run of {experiment}: repeat its 'train' command to resume it"
+            f"{path} is an unfinished run of {record['experiment']}: repeat its 'train' command "
+            "to resume it"
         )
-    return Run(path, record, best)
+    return Run(path, record, record["best_of_sweep"])
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -183,10 +177,3 @@ def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """Reads a ``history.csv`` into columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}

@@ -169,7 +169,11 @@ def test_an_empty_folder_gives_a_page_of_missing_figures(tmp_path: Path) -> None
             "no 'source'",
         ),
         ("history.csv", "epoch,loss\n", "history.csv is damaged"),
-        ("history.csv", "epoch,loss,val_cer\n1,1,1\n", "history.csv is damaged ('running_loss')"),
+        (
+            "history.csv",
+            "epoch,loss,val_cer\n1,1,1\n",
+            "history.csv is damaged (no 'running_loss')",
+        ),
         ("history.csv", "epoch,loss\n1,much\n", "history.csv"),
         ("beam_search.json", '[{"experiment": "p2g"}]', "beam_search.json is damaged"),
         ("p2g.parity.json", '{"experiment": "p2g"}', "p2g.parity.json is damaged"),

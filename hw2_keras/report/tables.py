@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from hw2_keras import metrics
+from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 
 
@@ -89,11 +90,3 @@ def heading(run: Run) -> str:
         f"{record['protocol']['epochs']} epochs, seed {record['protocol']['seed']}, "
         f"{record['training_seconds']:.0f} s"
     )
-
-
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of strings as aligned text, the first one underlined."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(line.rstrip() for line in lines)
