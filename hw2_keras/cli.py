@@ -219,6 +219,11 @@ def report(options: argparse.Namespace) -> None:
     for problem in found.problems:
         print(f"hw2: left out: {problem}", file=sys.stderr)
     print(f"{len(found.runs) + len(found.others)} runs; open {written}")
+    if not (found.runs or found.others):
+        raise UsageError(
+            f"no readable run under {options.results}: expected folders made by 'train' or "
+            "'sweep'; the page shows what is missing"
+        )
 
 
 def theory(options: argparse.Namespace) -> None:
