@@ -19,9 +19,10 @@ from hw2_keras import records, runs
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Registry, Reported, experiments
-from hw2_keras.report import charts, page
+from hw2_keras.report import charts, page, tables
 from hw2_keras.report import results as results_module
 from hw2_keras.report.results import figures, follows_protocol, read_results
+from hw2_keras.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -402,3 +403,27 @@ def test_the_page_script_is_valid_javascript() -> None:
     script = page.ASSETS / "page.js"
     done = subprocess.run(["node", "--check", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_reported_figure_belongs_to_is_said_beside_other_runs(tmp_path: Path) -> None:
+    full, small, made, fast = (
+        open_run(write_run(tmp_path, **changes))
+        for changes in (
+            {},
+            {"epochs": 2},
+            {"source": "synthetic", "seed": 1},
+            {"learning_rate": 0.01},
+        )
+    )
+    for table in (tables.run_table(full), tables.seeds_table([full])):
+        assert "  reported\n" in table and "0.2926 (004)" in table
+    apart = "  reported (real data, all epochs)\n"
+    for run in (small, made):
+        for table in (tables.run_table(run), tables.seeds_table([full, run])):
+            assert apart in table and "0.2926 (004)" in table
+    assert "0.2926" not in tables.run_table(fast)  # another rate
+    small, full = (
+        open_run(write_run(tmp_path, "fashion_cnn", epochs=epochs)) for epochs in (2, 15)
+    )
+    assert "report 001  " in tables.sweep_table([full])
+    assert "report 001 (real data, all epochs)" in tables.sweep_table([small])
