@@ -21,7 +21,7 @@ from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Registry, Reported, experiments
 from hw2_keras.report import charts, page, tables
 from hw2_keras.report import results as results_module
-from hw2_keras.report.results import figures, follows_protocol, read_results
+from hw2_keras.report.results import figures, read_results
 from hw2_keras.runs import open_run
 
 ROOT = Path(__file__).parents[1]
@@ -417,8 +417,8 @@ def test_what_a_reported_figure_belongs_to_is_said_beside_other_runs(tmp_path: P
     )
     for table in (tables.run_table(full), tables.seeds_table([full])):
         assert "  reported\n" in table and "0.2926 (004)" in table
-    apart = "  reported (real data, all epochs)\n"
-    for run in (small, made):
+    for run, words in ((small, "20 epochs"), (made, "real data")):
+        apart = f"  reported ({words})\n"
         for table in (tables.run_table(run), tables.seeds_table([full, run])):
             assert apart in table and "0.2926 (004)" in table
     assert "0.2926" not in tables.run_table(fast)  # another rate
@@ -426,4 +426,4 @@ def test_what_a_reported_figure_belongs_to_is_said_beside_other_runs(tmp_path: P
         open_run(write_run(tmp_path, "fashion_cnn", epochs=epochs)) for epochs in (2, 15)
     )
     assert "report 001  " in tables.sweep_table([full])
-    assert "report 001 (real data, all epochs)" in tables.sweep_table([small])
+    assert "report 001 (15 epochs)" in tables.sweep_table([small])

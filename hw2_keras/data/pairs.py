@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hw2_keras.data.pair_files import HOW_TO_GET as HOW_TO_GET  # every data module has it
 from hw2_keras.data.pair_files import LAYOUTS, SPLIT_SEED, PairSplit, find, is_prepared, read_rows
 from hw2_keras.data.sources import fingerprint
 from hw2_keras.data.synthetic import number_words, spelling

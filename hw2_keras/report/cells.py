@@ -6,26 +6,6 @@ from typing import NamedTuple
 
 from hw2_keras.report.results import rounded
 
-NAMES = {
-    "running_loss": "running loss",
-    "loss": "epoch loss",
-    "val_loss": "validation loss",
-    "test_loss": "test loss",
-    "val_accuracy": "validation accuracy",
-    "test_accuracy": "test accuracy",
-    "val_bleu4": "validation BLEU-4",
-    "test_bleu4": "test BLEU-4",
-    "val_error_rate": "validation error rate",
-    "test_error_rate": "test error rate",
-    "val_cer": "validation CER",
-    "test_cer": "test CER",
-    "val_wer": "validation WER",
-    "test_wer": "test WER",
-    "test_nucleus_cer": "test CER, nucleus",
-    "test_nucleus_wer": "test WER, nucleus",
-    "test_wer_at_3": "test WER@3, nucleus",
-}
-
 
 class Cell(NamedTuple):
     """A cell of a table.
@@ -76,11 +56,6 @@ def number(value: float, mark: str = "") -> Cell:
 def time(seconds: float) -> Cell:
     """A cell with a duration."""
     return Cell(duration(seconds), seconds)
-
-
-def named(metric: str) -> str:
-    """What a metric of ``run.json`` is called on the page."""
-    return NAMES.get(metric, metric)
 
 
 def listed(numbers: Iterable[int]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from hw2_keras import metrics
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import write_atomically
@@ -23,7 +24,6 @@ from hw2_keras.report.cells import (
     Cell,
     Table,
     listed,
-    named,
     number,
     text,
     time,
@@ -46,10 +46,6 @@ from hw2_keras.runs import WEIGHTS, Run
 
 ASSETS = Path(__file__).parent
 TITLE = "hw2_keras: reported and reproduced"
-CURVES = {
-    "running_loss": "training loss, mean over all batches since epoch 1",
-    "loss": "training loss, mean of the epoch",
-}
 # What a task's runs draw: the files, and what they show; {} is the part of the name behind *.
 PLOTS = {
     "classification": {
@@ -191,8 +187,9 @@ def render(results: Results) -> str:
 def _dot_plot(measured: Sequence[Figure]) -> DotPlot:
     rows: dict[tuple[Experiment, float], list[Dot]] = {}
     for f in measured:
+        reported = f.reported
         label = (
-            f"{named(f.reported.metric)}: {f.reported.value:.4f} in report {f.reported.report}, "
+            f"{metrics.label(reported.metric)}: {reported.value:.4f} in report {reported.report}, "
             f"{spread(f.values)} here, {f.verdict}"
         )
         dots = rows.setdefault((f.experiment, f.rate), [])
@@ -232,7 +229,7 @@ def _glance_row(
     if ours and not ours.notes:
         rivals.append(fmean(ours.values))
     best = max(rivals, key=lambda value: direction(metric) * value, default=None)
-    remark = named(metric) + ("" if direction(metric) > 0 else ", lower is better")
+    remark = metrics.label(metric) + ("" if direction(metric) > 0 else ", lower is better")
     if len(experiment.learning_rates) > 1:
         remark += f", rate {experiment.best_rate:g}"
     return [
@@ -385,7 +382,7 @@ def _runs_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
     ]
     for report in dict.fromkeys(r.report for r in experiment.reported):
         rows += _reported_rows(experiment, report, columns)
-    headings = ["rate", "seed", *map(named, columns), "time"]
+    headings = ["rate", "seed", *map(metrics.label, columns), "time"]
     return Table(f"Runs of {experiment.name}", headings, rows)
 
 
@@ -440,7 +437,9 @@ def _charts(experiment: Experiment, runs: Sequence[Run]) -> list[Chart]:
         if any(math.isfinite(y) for line in lines for y in line.y):
             positive = all(not y <= 0 for line in lines for y in line.y)
             logarithmic = metric != experiment.metric and positive
-            drawn.append(chart(lines, levels, CURVES.get(metric, named(metric)), logarithmic))
+            training = metrics.METRICS.get(metric)
+            title = training.title if training else metrics.label(metric)
+            drawn.append(chart(lines, levels, title, logarithmic))
     return drawn
 
 
@@ -470,7 +469,7 @@ def _plots(experiment: Experiment, runs: Sequence[Run], results: Results) -> dic
     for pattern, title in PLOTS[experiment.task].items():
         paths = [path for path in here if fnmatch(path.name, pattern)]
         drawn += [_plot(path, title.format(_starred(path, pattern))) for path in paths]
-        if not paths and (pattern[:9] != "attention" or experiment.name.endswith("_attention")):
+        if not paths and (pattern[:9] != "attention" or experiment.attention):
             absent.append(re.sub(r" of (\w+ )?{}.*", "", title))
     return {
         "plots": drawn,
@@ -567,7 +566,7 @@ def _parity_row(file: str, report: dict) -> list[Cell]:
         text(listed(report["batch_sizes"])),
         Cell(str(report["different_answers"]), report["different_answers"]),
         Cell(f"{difference:.1e}", difference if math.isfinite(difference) else None),
-        text(named(report["metric"])),
+        text(metrics.label(report["metric"])),
         number(report["keras"]),
         number(report["onnx"]),
         Cell(f"{report['bytes'] / 1e6:.2f} MB", report["bytes"]),
@@ -581,7 +580,7 @@ def _others(runs: Sequence[Run], title: str) -> Table:
             text(run.path.name),
             text(run.record["source"]),
             Cell(str(run.record["protocol"]["epochs"]), run.record["protocol"]["epochs"]),
-            text(named(run.experiment.metric)),
+            text(metrics.label(run.experiment.metric)),
             _metric(run, run.experiment.metric),
         ]
         for run in runs

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hw2_keras import metrics
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.metrics import metric
 from hw2_keras.records import printable, read_beam_rows, read_parity_record
 from hw2_keras.runs import RECORD, Run, open_run
 
@@ -90,7 +90,11 @@ class Figure(NamedTuple):
         Losses, which are no aim as such, are not judged, nor are other data than the reports'.
         Matched: equal, or within one sample standard deviation of the seeds.
         """
-        if not self.runs or self.notes or self.reported.metric.endswith("loss"):
+        if (
+            not self.runs
+            or self.notes
+            or metrics.metric(self.reported.metric).higher_is_better is None
+        ):
             return "not judged"
         deviation = statistics.stdev(self.values) if len(self.runs) > 1 else 0.0
         if abs(self.difference) <= deviation:
@@ -100,7 +104,7 @@ class Figure(NamedTuple):
 
 def direction(metric: str) -> int:
     """1 where a larger figure is the better one, -1 for error rates and losses."""
-    return 1 if metric.endswith(("accuracy", "bleu4")) else -1
+    return 1 if metrics.metric(metric).higher_is_better else -1
 
 
 def in_reports(experiment: Experiment) -> bool:

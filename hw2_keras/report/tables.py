@@ -6,19 +6,10 @@ stands beside a run at another rate; beside one of other data or epochs the head
 
 from collections.abc import Sequence
 
-from hw2_keras.report.results import follows_protocol, rate_of, spread
+from hw2_keras.metrics import label
+from hw2_keras.report.results import spread
 from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
-
-HEADINGS = {
-    "running_loss": "running loss",
-    "loss": "epoch loss",
-    "val_loss": "val loss",
-    "val_accuracy": "val acc",
-    "test_accuracy": "test acc",
-}
-
-APART = "real data, all epochs"  # what the reports' figures belong to, where a run's do not
 
 
 def sweep_table(sweep: Sequence[Run]) -> str:
@@ -29,25 +20,29 @@ def sweep_table(sweep: Sequence[Run]) -> str:
     other data or of other epochs, a report's row says what it was measured on.
     """
     columns = ("running_loss", "loss", "val_loss", "val_accuracy", "test_accuracy")
-    rows = [["rate", "by", *map(metrics.label, columns), ""]]
+    rows = [["rate", "by", *map(label, columns), ""]]
     for run in sweep:
-        figures = [_figure(run, c) for c in columns]
+        figures = [_figure(run, column) for column in columns]
         star = "*" if run.best else " "
         remark = run.record["divergence"] or ""
         rows.append([f"{run.learning_rate:g}{star}", "this run", *figures, remark])
-        apart = "" if follows_protocol(run) else f" ({APART})"
-        reported = [
-            r for r in run.experiment.reported if rate_of(run.experiment, r) == run.learning_rate
-        ]
+        reported = run.experiment.reported_at(run.learning_rate)
         for report in dict.fromkeys(r.report for r in reported):
             found = {r.metric: f"{r.value:.4f}" for r in reported if r.report == report}
-            rows.append(["", f"report {report}{apart}", *(found.get(c, "-") for c in columns), ""])
+            by = f"report {report}{_of([run])}"
+            rows.append(["", by, *(found.get(column, "-") for column in columns), ""])
     return format_table(rows)
 
 
-def run_table(run: Run) -> str:
-    """Every figure of one run, with the reported ones beside it."""
-    rows = [["figure", "this run", _reported_heading([run])]]
+def run_table(run: Run, by: str = "this run") -> str:
+    """Every figure of one run, with the reported ones of its rate beside it.
+
+    Args:
+        run: where it departs from the reports' protocol, the heading says what theirs was.
+        by: heading of its figures where they are another search's, e.g. "beam search of width 5".
+    """
+    greedy = ["greedy"] if by != "this run" else []
+    rows = [["figure", by, f"reported{_of([run], greedy)}"]]
     for name, value in run.metrics.items():
         if isinstance(value, (int, float)):
             shown = f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -61,12 +56,10 @@ def seeds_table(found: Sequence[Run]) -> str:
     Args:
         found: finished runs; those of one experiment are its seeds.
     """
-    rows = [["experiment", "seeds", "figure", "this", _reported_heading(found)]]
+    rows = [["experiment", "seeds", "figure", "this", f"reported{_of(found)}"]]
     groups: dict[str, list[Run]] = {}
     for run in found:
         groups.setdefault(run.experiment.name, []).append(run)
-    differences = dict.fromkeys(each for run in found for each in run.departures)
-    rows = [["experiment", "seeds", "figure", "this", ", ".join(["reported", *differences])]]
     for name, group in groups.items():
         seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
         for metric in (group[0].experiment.metric, *test_metrics(group[0])):
@@ -91,17 +84,19 @@ def heading(run: Run) -> str:
     )
 
 
+def _of(found: Sequence[Run], conditions: Sequence[str] = ()) -> str:
+    """What a report's figures were measured on, where the runs were not."""
+    words = dict.fromkeys([*conditions, *(each for run in found for each in run.departures)])
+    return f" ({', '.join(words)})" if words else ""
+
+
 def _figure(run: Run, metric: str) -> str:
     return f"{run.metrics[metric]:.4f}" if metric in run.metrics else "-"
-
-
-def _reported_heading(found: Sequence[Run]) -> str:
-    return "reported" if all(map(follows_protocol, found)) else f"reported ({APART})"
 
 
 def _reported(run: Run, metric: str) -> str:
     return ", ".join(
         f"{r.value:.4f} ({r.report})"
-        for r in run.experiment.reported
-        if r.metric == metric and rate_of(run.experiment, r) == run.learning_rate
+        for r in run.experiment.reported_at(run.learning_rate)
+        if r.metric == metric
     )
