@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hw2_keras import metrics
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.records import printable, read_beam_rows, read_parity_record
+from hw2_keras.records import read_beam_rows, read_parity_record
 from hw2_keras.runs import RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
