@@ -2,9 +2,9 @@
 
 import contextlib
 import datetime
+import io
 import math
 import platform
-import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,13 @@ from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models import build_models
 from hw2_keras.runs import Run, open_run
 from hw2_keras.training import TASKS, captioning
-from hw2_keras.training.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
+from hw2_keras.training.callbacks import (
+    Checkpoint,
+    EpochNumber,
+    Progress,
+    RunningLoss,
+    TensorBoard,
+)
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
@@ -72,7 +78,9 @@ def train(
         **encoded_by,
     }
     if (folder / runs.RECORD).exists():
-        return _open_finished(folder, identity)
+        run = _open_finished(folder, identity)
+        _remove_leftovers(folder)
+        return run
     files.make_folder(folder)
     try:
         prepared = TASKS[experiment.task].prepare(data, Path(out), identity.get("encoder"))
@@ -82,7 +90,7 @@ def train(
         raise
     record = _fit(experiment, prepared, data, identity, folder)
     files.write_json(folder / runs.RECORD, record)
-    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    _remove_leftovers(folder)
     return open_run(folder)
 
 
@@ -210,7 +218,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
             EpochNumber(epoch),
             *task.callbacks(models, prepared, experiment),
             RunningLoss([row["loss"] for row in rows]),
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            TensorBoard(folder / "tensorboard", write_graph=False),
             checkpoint,
             Progress(label, epochs, int(train_batches.cardinality())),
         ],
@@ -219,7 +227,8 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     tested = rows[checkpoint.best_epoch() - 1]
     figures = {name: value for name, value in tested.items() if name != "epoch"}
     figures |= task.measure(models, prepared, experiment)
-    files.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
+    weights = _weights_file(model)
+    files.write_atomically(folder / runs.WEIGHTS, lambda file: file.write(weights))
     vocabularies = task.vocabularies(data)
     for name, vocabulary in vocabularies.items():
         vocabulary.save(folder / runs.VOCABULARY.format(name))
@@ -241,16 +250,25 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     }
 
 
-def _save_weights(model: keras.Model, file) -> None:
-    # Keras insists on a file name of its own, so save there and copy into the atomic file.
-    path = Path(file.name).with_suffix(".weights.h5")
-    bare = keras.Model(model.input, model.output)  # without the optimizer's moments
-    try:
-        bare.save_weights(path)
-        with path.open("rb") as saved:
-            shutil.copyfileobj(saved, file)
-    finally:
-        path.unlink(missing_ok=True)
+class _InMemory(io.BytesIO):
+    """Keras writes weights into a ``BytesIO`` too, but looks at the ending of its name."""
+
+    def __str__(self) -> str:
+        return runs.WEIGHTS
+
+
+def _weights_file(model: keras.Model) -> bytes:
+    # Not straight to disk: HDF5 brings the process down where there is no space left.
+    file = _InMemory()
+    keras.Model(model.input, model.output).save_weights(file)  # without the optimizer's moments
+    return file.getvalue()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a finished run needs no more, and what a kill left half written."""
+    with contextlib.suppress(OSError):  # committed runs may lie where nothing can be written
+        for path in (folder / runs.CHECKPOINT, *folder.glob(f"{files.UNFINISHED}*")):
+            path.unlink(missing_ok=True)
 
 
 def _open_finished(folder: Path, identity: dict) -> Run:
