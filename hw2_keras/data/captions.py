@@ -99,6 +99,11 @@ def load_real(name: str, seed: int = 42) -> CaptionData:
         raise missing(f"data set {name!r} not found: {HOW_TO_GET[name]}")
     files = [read_captions(folder / f"{split}.json") for split in SPLITS]
     splits = [make_split(folder, *f) for f in files]
+    sizes = [split.image.shape[1] for split in splits]
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"{folder}: train, val and test images of {sizes} pixels, expected 500x500"
+        )
     where = "HW2_DATA_DIR" if folder.parent == data_dir() else "TensorFlow Datasets' manual folder"
     return record(name, "real", f"{name} in {where}", splits, pairs_of(files[0][0]))
 
