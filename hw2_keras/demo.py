@@ -22,9 +22,9 @@ from hw2_keras.errors import UsageError
 from hw2_keras.files import write_atomically
 from hw2_keras.plots import of_runs
 from hw2_keras.report import tables, templates
-from hw2_keras.report.cells import Cell, Table, named, number
+from hw2_keras.report.cells import Cell, Table, number
 from hw2_keras.report.charts import Chart, Line, chart
-from hw2_keras.report.page import CURVES, Plot
+from hw2_keras.report.page import Plot, curve_title
 from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 from hw2_keras.training.fit import sweep, train
@@ -192,7 +192,7 @@ def _chart(histories: Mapping[str, Mapping[str, list[float]]], metric: str) -> C
         Line(name, history["epoch"], history[metric], colour)
         for colour, (name, history) in enumerate(histories.items())
     ]
-    return chart(lines, [], CURVES.get(metric, named(metric)))
+    return chart(lines, [], curve_title(metric))
 
 
 def _plots(drawn: Sequence[Path]) -> dict[str, object]:
