@@ -131,7 +131,9 @@ def output_file(name: str | Path) -> Path:
     if str(name).endswith(os.sep) or path.suffix != ".onnx":
         raise ModelError(f"{name}: expected a file name that ends in .onnx")
     if not path.parent.is_dir():
-        raise ModelError(f"{path.parent} is not a folder: make it first, or choose another")
+        raise ModelError(
+            f"{path.parent} is not a folder: make it first, or name a file in a folder that exists"
+        )
     if path.is_dir():
         raise ModelError(f"{path} is a folder: expected the name of a file")
     for written in (path, path.with_suffix(".parity.json")):
@@ -311,7 +313,7 @@ def picture(path: str, mode: str = "RGB") -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that nobody reads
-            with Image.open(path, formats=set(FORMATS.values())) as file:
+            with Image.open(path, formats=tuple(FORMATS.values())) as file:
                 if math.prod(file.size) > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 return np.asarray(file.convert(mode), np.uint8)

@@ -285,7 +285,8 @@ class SourceModel(Model):
         self._known = frozenset(symbols)
         self._alike = _alike(symbols)
         self._target_size: int = info["vocabulary_sizes"]["target"]
-        self._max_length(info["max_length"])
+        if info["max_length"] > MAX_STEPS:
+            raise ModelError(f"{path} writes texts of over {MAX_STEPS:,} tokens: export it again")
 
     def _max_length(self, max_length: int | None) -> int:
         if max_length is None:
@@ -358,8 +359,9 @@ class SourceModel(Model):
     def _unknown(self, symbols: Sequence[str]) -> str:
         """The note on symbols that the model has never seen."""
         note = f"unknown to {self.info['experiment']}, read as <unk>: {' '.join(symbols)}"
-        known = sorted(self.info["symbols"], key=len, reverse=True)
-        near = {_base(s): s for s in reversed(known)} | {_base(s): s for s in known}
+        near: dict[str, str] = {}
+        for known in sorted(self.info["symbols"], key=lambda s: (len(s), s != _base(s))):
+            near.setdefault(_base(known), known)
         for symbol in symbols:
             if (base := _base(symbol)) and base in near:
                 note += f"; for {symbol} did you mean {_named(near[base])}?"
