@@ -108,11 +108,12 @@ def random_texts(side: Texts, number: int, rng: np.random.Generator) -> tuple[st
 
 @functools.cache
 def keras_data(name: str):
-    """Random data of an experiment's sizes, as ``training.sequences.prepare`` returns them."""
+    """Random data of an experiment's sizes, as a task's ``prepare`` returns them."""
     from hw2_keras.data.captions import CaptionData, CaptionSplit, pairs_of
     from hw2_keras.data.pair_files import PairSplit
     from hw2_keras.data.pairs import PairData
     from hw2_keras.data.vocabulary import Vocabulary
+    from hw2_keras.training import transduction
     from hw2_keras.training.sequences import Prepared
 
     data, rng = experiments[name].data, np.random.default_rng(0)
@@ -120,7 +121,8 @@ def keras_data(name: str):
     vocabularies = [Vocabulary.from_texts(side, " ") for side in texts]
     if data != "sydney":
         split = PairSplit(*texts)
-        return Prepared(PairData(data, "random", "", "", *[split] * 3, *vocabularies), None, None)
+        record = PairData(data, "random", "", "", *[split] * 3, *vocabularies)
+        return transduction.prepare(record, Path())
     captions = tuple(texts[0][i::IMAGES] for i in range(IMAGES))
     split = CaptionSplit(np.empty(IMAGES), tuple(range(IMAGES)), captions)
     pairs = pairs_of([i % IMAGES for i in range(NUMBERS[data])])
@@ -136,22 +138,23 @@ def keras_arrays(name: str) -> dict:
     """
     import tensorflow as tf
 
-    from hw2_keras.training import sequences
+    from hw2_keras.training import TASKS, sequences
     from hw2_keras.training.fit import set_threads
 
     set_threads(name)
-    data, features = keras_data(name).data, keras_data(name).train
-    size = experiments[name].batch_size
-    if features is None:
-        source, texts = data.source_vocabulary.encode_batch(data.train.source), data.train.target
+    prepared, experiment = keras_data(name), experiments[name]
+    data, features = prepared.data, None
+    if experiment.task == "transduction":
+        source, texts = prepared.train, data.train.target
     else:
-        source, texts = data.pairs[:, 0], [data.train.captions[i][j] for i, j in data.pairs]
-    target_in, target_out = sequences.target_arrays(texts, sequences.output_vocabulary(data))
+        features = prepared.train
+        source, texts = data.pairs[:, 0], [data.train.target[i][j] for i, j in data.pairs]
+    target_in, target_out = sequences.target_arrays(texts, data.target_vocabulary)
     epoch = tf.Variable(0, dtype=tf.int64)
-    order = [b.numpy() for b in sequences.index_batches(len(texts), size, 42, epoch, True)]
-    sizes = sequences.sizes(keras_data(name))
+    size = experiment.batch_size
+    order = [b.numpy() for b in sequences.index_batches(len(texts), size, 42, epoch)]
     return {
-        "sizes": sizes,
+        "sizes": TASKS[experiment.task].sizes(prepared),
         "source": source,
         "target_in": target_in,
         "target_out": target_out,
@@ -174,18 +177,20 @@ def keras_trainer(name: str) -> tuple[partial, int]:
     import keras
     import tensorflow as tf
 
-    from hw2_keras.training import sequences
+    from hw2_keras.models import build_models
+    from hw2_keras.training import TASKS
     from hw2_keras.training.callbacks import EpochNumber
     from hw2_keras.training.fit import OPTIMIZERS
 
     experiment, prepared = experiments[name], keras_data(name)
-    models = sequences.build(experiment, sequences.sizes(prepared), 42)
+    task = TASKS[experiment.task]
+    models = build_models(experiment, 42, **task.sizes(prepared))
     optimizer = OPTIMIZERS[experiment.optimizer](
         experiment.best_rate, clipvalue=experiment.clip_value
     )
-    sequences.compile_model(models.training, optimizer)
+    task.compile_model(models.training, optimizer)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    batches = sequences.batches(prepared, experiment, 42, epoch)
+    batches = task.batches(prepared, experiment, 42, epoch)
     logs = tempfile.mkdtemp(prefix="hw2-bench-")
     atexit.register(shutil.rmtree, logs)
     callbacks = [EpochNumber(epoch), keras.callbacks.TensorBoard(logs, write_graph=False)]
@@ -271,7 +276,8 @@ def keras_search(search: str) -> float:
     models, (source, target) = keras_run()
     ids = source.encode_batch(texts)
     started = time.perf_counter()
-    sequences.evaluate(models, ids, truth, "p2g", target, 50, search=search, num_beams=5)
+    experiment = experiments["p2g_attention"]
+    sequences.evaluate(models, ids, truth, target, experiment, search=search, num_beams=5)
     return time.perf_counter() - started
 
 

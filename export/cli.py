@@ -6,18 +6,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from export.runtime import Classifier, Generator, ModelError, Sampler, load
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of printing the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+from hw2_keras.cli import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

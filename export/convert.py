@@ -31,7 +31,6 @@ from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 if TYPE_CHECKING:
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
-    from hw2_keras.training.sequences import Prepared
 
 SEARCHES = ("beam", "nucleus")
 LICENCE = "code MIT; the weights follow the licence of the training data: "
@@ -69,20 +68,17 @@ def to_onnx(
         return write_verified(
             model, facts, path, lambda file: verify.verify_classifier(file, network, data)
         )
-    from hw2_keras.training.sequences import output_vocabulary, prepare
-
-    models = run.models()
-    prepared = prepare(data, run.path.parent, run.record.get("encoder"))
+    models, prepared = run.models(), run.prepared()
     model = generator_graph(
         models,
-        output_vocabulary(data),
+        data.target_vocabulary,
         getattr(data, "source_vocabulary", None),
-        image_encoder(prepared),
+        prepared.image_encoder,
         search,
         length_penalty,
     )
     facts = generator_facts(
-        output_vocabulary(data),
+        data.target_vocabulary,
         getattr(data, "source_vocabulary", None),
         search,
         length_penalty,
@@ -221,18 +217,6 @@ def image_graph(models: "EncoderDecoder", image_encoder: keras.Model | None) -> 
     encoders = [models.encoder] if image_encoder is None else [models.encoder, image_encoder]
     passes.name_weights(model.graph, [v for each in encoders for v in each.variables])
     return passes.splice(text.image_reader(*shape[:2]), model)
-
-
-def image_encoder(prepared: "Prepared") -> keras.Model | None:
-    """The frozen network in front of a captioner of real images; None for other models."""
-    from hw2_keras.data.captions import CaptionData
-    from hw2_keras.models.image_encoder import resnet_encoder
-    from hw2_keras.training.sequences import image_encoder_preset
-
-    data = prepared.data
-    if not isinstance(data, CaptionData) or data.source == "synthetic":
-        return None
-    return resnet_encoder(image_encoder_preset(prepared.encoder), data.test.image.shape[1])
 
 
 CLEANED = set(string.ascii_lowercase) | set(" .!?")  # all that the course's cleaning leaves

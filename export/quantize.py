@@ -22,6 +22,7 @@ from onnx import checker, helper, numpy_helper, shape_inference
 from export import verify
 from export.passes import subgraphs
 from export.runtime import Classifier, Model, ModelError, Progress, load
+from hw2_keras.metrics import metric
 
 SCHEME = "int8 weights, symmetric, one scale per channel"
 LEAST_VALUES = 2048  # in less, the names and scales weigh as much as what is saved
@@ -31,7 +32,6 @@ EXAMPLES = 100  # of the test split, answered in turn meanwhile
 # What a recommendation allows: half a point of the metric, a tenth of the time; and what it asks
 # for, a tenth of the size.
 METRIC_LOSS, MORE_TIME, LEAST_SAVED = 0.005, 1.1, 0.1
-HIGHER_IS_BETTER = ("accuracy", "bleu4")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Quantization:
         if after > (1 - LEAST_SAVED) * before:
             found.append(f"the file is {after / before:.0%} of its size")
         for name, (before, after) in self.metrics.items():
-            worse = before - after if name.endswith(HIGHER_IS_BETTER) else after - before
+            worse = before - after if metric(name).higher_is_better else after - before
             if worse > METRIC_LOSS:
                 found.append(f"{name} goes from {before:.4f} to {after:.4f}")
         before, after = self.milliseconds
@@ -284,7 +284,7 @@ def answers_and_figures(
     for name, search in verify.searches(model).items():
         found = verify.answer(model, sources, search, 64, progress)
         columns.append(found.texts[:, 0])
-        figures |= verify.figures(name, columns[-1].tolist(), data)
+        figures |= verify.figures(model.info["experiment"], name, columns[-1].tolist(), data)
     return np.stack(columns, 1), figures
 
 

@@ -158,10 +158,7 @@ def verify_run(path: Path, run: "Run") -> Parity:
         )
     if info["kind"] == "classifier":
         return verify_classifier(path, run.model(), run.data())
-    from hw2_keras.training.sequences import prepare
-
-    prepared = prepare(run.data(), run.path.parent, run.record.get("encoder"))
-    return verify_generator(path, run.models(), prepared)
+    return verify_generator(path, run.models(), run.prepared())
 
 
 def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> Parity:
@@ -227,7 +224,8 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
             if found.attention is not None:
                 looks.append(attention_difference(found, expected))
         of_keras, of_onnx = (
-            figures(name, each.texts[:, 0].tolist(), data) for each in (expected, found)
+            figures(model.info["experiment"], name, each.texts[:, 0].tolist(), data)
+            for each in (expected, found)
         )
         pairs |= {metric: (value, of_onnx[metric]) for metric, value in of_keras.items()}
     metric, (keras, onnx) = next(iter(pairs.items()))
@@ -261,12 +259,14 @@ def sources_of(model: Model, data: "ImageData | PairData | CaptionData") -> Sequ
     return data.test.source if is_text else data.test.image
 
 
-def figures(search: str, texts: list[str], data: "PairData | CaptionData") -> dict[str, float]:
+def figures(
+    experiment: str, search: str, texts: list[str], data: "PairData | CaptionData"
+) -> dict[str, float]:
     """The data set's figures of texts for its test split, e.g. ``test_beam5_cer``."""
+    from hw2_keras.experiments import experiments
     from hw2_keras.training import sequences
 
-    truth = data.test.captions if hasattr(data.test, "captions") else data.test.target
-    found = sequences.figures(data.name, texts, truth)
+    found = sequences.figures(experiments[experiment].measures, texts, data.test.target)
     return {f"test_{search}{metric}": value for metric, value in found.items()}
 
 
@@ -289,9 +289,8 @@ def answer(
 def decode(models: "EncoderDecoder", prepared: "Prepared", info: dict, search: int | None) -> Found:
     """What Keras answers on the test split, in the form of the runtime."""
     from hw2_keras import decoding
-    from hw2_keras.training.sequences import output_vocabulary
 
-    source, vocabulary = prepared.test, output_vocabulary(prepared.data)
+    source, vocabulary = prepared.test, prepared.data.target_vocabulary
     max_length, penalty = info["max_length"], info["length_penalty"]
     uniforms = np.random.default_rng(SEED).random((len(source), max_length), np.float32)
     texts, scores, attention = [], [], []

@@ -32,7 +32,7 @@ _LAZY = {
     "build": "hw2_keras.models",
     "load_data": "hw2_keras.data",
     "open_run": "hw2_keras.runs",
-    "reproduce": "hw2_keras.report.reproduce",
+    "reproduce": "hw2_keras.reproduction.reproduce",
     "sweep": "hw2_keras.training.fit",
     "train": "hw2_keras.training.fit",
 }

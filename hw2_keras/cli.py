@@ -121,7 +121,7 @@ def add_device(sub: argparse.ArgumentParser) -> None:
 
 
 def list_experiments(options: argparse.Namespace) -> None:
-    from hw2_keras.report.tables import format_table
+    from hw2_keras.report.text import format_table
 
     rows = [["name", "edition", "question", "parameters", "data", "what"]]
     for record in experiments.values():
@@ -197,7 +197,7 @@ def sweep(options: argparse.Namespace) -> None:
 
 def reproduce(options: argparse.Namespace) -> int:
     from hw2_keras.report import verdict
-    from hw2_keras.report.reproduce import reproduce
+    from hw2_keras.reproduction.reproduce import reproduce
 
     arguments = {name: value for name, value in vars(options).items() if name != "command"}
     done = reproduce(**arguments)
@@ -212,7 +212,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
 def worker(options: argparse.Namespace) -> None:
     try:
-        from hw2_keras.training import workers
+        from hw2_keras.reproduction import workers
     except ImportError as error:
         raise UsageError(f"{error}: install the extra [cluster] first") from error
     workers.serve(options.address)
@@ -226,8 +226,13 @@ def evaluate(options: argparse.Namespace) -> None:
         from hw2_keras.report import tables
         from hw2_keras.training import fit
     measured = fit.evaluate(run, options.search, options.num_beams, options.top_p)
+    by = {
+        "greedy": "this run",
+        "beam": f"beam search of width {options.num_beams}",
+        "nucleus": f"nucleus sampling of {options.top_p:g}",
+    }
     print(tables.heading(run))
-    print(tables.run_table(measured))
+    print(tables.run_table(measured, by[options.search]))
 
 
 def plot(options: argparse.Namespace) -> None:

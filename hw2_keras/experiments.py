@@ -2,12 +2,13 @@
 
 A record is the protocol of the homework plus every figure that a report prints for it, so that
 a reproduced number can always be shown beside the reported one. To add an experiment, add a
-record here and a builder of the same name in ``hw2_keras.models``.
+record here; only a network of another kind needs a builder in ``hw2_keras.models`` too.
 """
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hw2_keras.errors import UsageError
 
@@ -21,7 +22,7 @@ class Reported:
         metric: name of the figure, the same as in a run's metrics: ``running_loss`` (the course's
             training loss: mean over all batches since epoch 1), ``loss``, ``val_accuracy``, ...
         value: the figure as printed; rates of errors and accuracies as fractions.
-        learning_rate: the rate it belongs to; None where the protocol has only one.
+        learning_rate: the rate it belongs to; None: the protocol's own, ``best_rate``.
     """
 
     report: str
@@ -32,25 +33,37 @@ class Reported:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Protocol of one experiment and what the reports found.
+    """Network and protocol of one experiment, what it costs and what the reports found.
 
     Attributes:
-        name: also the name of its builder in ``hw2_keras.models``.
+        name: what commands and functions call it.
         edition, question: where the homework asks it, e.g. "2021-22" and "Q2".
         title: one line for lists and headings.
         task: "counting" (Q1, never trained), "classification", "transduction" (text to text)
             or "captioning".
+        network: its builder, see ``hw2_keras.models.NETWORKS``. A builder's arguments are the
+            fields of this record that have the same names.
+        filters, first_kernel: of a classifier's convolutions.
+        attention: None, "bilinear", "bahdanau" or "additive".
+        hidden: size of an encoder-decoder's state.
+        embedding_std: standard deviation of the normal distribution that its embeddings start from.
+        dropout: rate, as in the homework.
+        sizes: arguments of the builder that depend on the data, for the homework's data.
         parameters: number of trainable parameters; None where it depends on a vocabulary.
         data: data set for ``load_data``; None for "counting".
         optimizer: "sgd" or "adam", both with Keras's other defaults and no weight decay.
         learning_rates: the rates to sweep, in the order of the homework.
         best_rate: the rate that the reports found best, the default of ``train``.
-        epochs, batch_size, dropout: as in the homework.
+        epochs, batch_size: as in the homework.
+        clip_value: gradients are clipped element-wise to ± this; None: not at all.
         selection: "last" (the last epoch's model is tested) or "best" (the epoch with the best
             validation metric).
-        metric: the validation metric of the curves; ``higher_is_better`` says its direction.
-        clip_value: gradients are clipped element-wise to ± this; None: not at all.
+        metric: the validation metric of the curves, see ``hw2_keras.metrics.METRICS``.
+        headline: the figure on the test split that stands for the experiment.
+        measures: metrics of generated texts, by name; empty for classifiers.
+        top_p: mass of the nucleus where the homework asks for sampling, else None.
         max_length: longest generated sequence in tokens; None for classifiers.
+        minutes: measured time of one training run on real data, on two cores.
         reported: the figures of the reports.
     """
 
@@ -59,6 +72,14 @@ class Experiment:
     question: str
     title: str
     task: str
+    network: str
+    filters: tuple[int, ...] = ()
+    first_kernel: int | None = None
+    attention: str | None = None
+    hidden: int | None = None
+    embedding_std: float | None = None
+    dropout: float = 0.0
+    sizes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     parameters: int | None = None
     data: str | None = None
     optimizer: str = "sgd"
@@ -66,17 +87,21 @@ class Experiment:
     best_rate: float | None = None
     epochs: int = 0
     batch_size: int = 8
-    dropout: float = 0.0
+    clip_value: float | None = None
     selection: str = "last"
     metric: str = "val_accuracy"
-    clip_value: float | None = None
+    headline: str = "test_accuracy"
+    measures: tuple[str, ...] = ()
+    top_p: float | None = None
     max_length: int | None = None
+    minutes: float = 0.0
     reported: tuple[Reported, ...] = ()
 
-    @property
-    def higher_is_better(self) -> bool:
-        """True for accuracy and BLEU, False for error rates."""
-        return self.metric in ("val_accuracy", "val_bleu4")
+    def reported_at(self, learning_rate: float) -> tuple[Reported, ...]:
+        """The reports' figures at one rate; a figure without a rate is of the protocol's own."""
+        return tuple(
+            r for r in self.reported if (r.learning_rate or self.best_rate) == learning_rate
+        )
 
 
 class UnknownExperiment(UsageError, KeyError):
@@ -111,190 +136,233 @@ class Registry(Mapping):
         return len(self._records)
 
 
+PARAMETER_CNN = Experiment(
+    name="parameter_cnn",
+    edition="2021-22",
+    question="Q1",
+    title="parameters of a small CNN, counted on paper",
+    task="counting",
+    network="parameter_cnn",
+    parameters=10_298,
+)
+
+FASHION_CNN = Experiment(
+    name="fashion_cnn",
+    edition="2021-22",
+    question="Q2",
+    title="CNN on Fashion-MNIST, SGD over three rates",
+    task="classification",
+    network="two_block_cnn",
+    filters=(16, 32),
+    first_kernel=3,
+    dropout=0.3,  # free choice in the homework; report 001 took 0.2
+    parameters=769_930,
+    data="fashion",
+    optimizer="sgd",
+    learning_rates=(0.001, 0.01, 0.1),
+    best_rate=0.01,
+    epochs=15,
+    batch_size=8,
+    minutes=5.1,
+    reported=(
+        Reported("000", "val_accuracy", 0.918, 0.01),
+        Reported("000", "running_loss", 0.35, 0.01),
+        Reported("001", "running_loss", 0.3175, 0.01),
+        Reported("001", "val_accuracy", 0.9060, 0.01),
+        Reported("001", "test_accuracy", 0.9025, 0.01),
+    ),
+)
+
+CAPTION = Experiment(
+    name="caption",
+    edition="2021-22",
+    question="Q3",
+    title="LSTM captions of aerial images",
+    task="captioning",
+    network="captioner",
+    hidden=256,
+    dropout=0.5,
+    # 16x16 positions of ResNet-18's last feature map, as in the course
+    sizes={"vocabulary_size": 190, "features": (256, 512)},
+    data="sydney",
+    optimizer="adam",
+    learning_rates=(4e-4,),
+    best_rate=4e-4,
+    epochs=6,
+    batch_size=8,
+    clip_value=5.0,
+    metric="val_bleu4",
+    headline="test_bleu4",
+    measures=("bleu4",),
+    max_length=22,
+    minutes=0.3,
+    reported=(
+        Reported("000", "test_bleu4", 0.50),
+        Reported("001", "test_bleu4", 0.4927),
+    ),
+)
+
+KMNIST_CNN = Experiment(
+    name="kmnist_cnn",
+    edition="2022-23",
+    question="Q2",
+    title="CNN on Kuzushiji-MNIST, Adam over three rates",
+    task="classification",
+    network="two_block_cnn",
+    filters=(8, 16),
+    first_kernel=5,
+    dropout=0.3,
+    parameters=420_906,
+    data="kmnist",
+    optimizer="adam",
+    learning_rates=(1e-5, 5e-4, 1e-2),
+    best_rate=5e-4,
+    epochs=20,
+    batch_size=8,
+    minutes=2.2,
+    reported=(
+        Reported("002", "running_loss", 0.3727, 1e-5),
+        Reported("002", "val_accuracy", 0.9562, 1e-5),
+        Reported("002", "test_accuracy", 0.8942, 1e-5),
+        Reported("003", "val_accuracy", 0.9568, 1e-5),
+        Reported("003", "test_accuracy", 0.8938, 1e-5),
+        Reported("002", "running_loss", 0.0439, 5e-4),
+        Reported("002", "val_accuracy", 0.9845, 5e-4),
+        Reported("002", "test_accuracy", 0.9577, 5e-4),
+        Reported("003", "val_accuracy", 0.9857, 5e-4),
+        Reported("003", "test_accuracy", 0.9541, 5e-4),
+        Reported("002", "running_loss", 0.6347, 1e-2),
+        Reported("002", "val_accuracy", 0.8144, 1e-2),
+        Reported("002", "test_accuracy", 0.6791, 1e-2),
+        Reported("003", "val_accuracy", 0.1022, 1e-2),
+        Reported("003", "test_accuracy", 0.1000, 1e-2),
+    ),
+)
+
+TRANSLATE = Experiment(
+    name="translate",
+    edition="2022-23",
+    question="Q3",
+    title="Spanish to English by characters",
+    task="transduction",
+    network="encoder_decoder",
+    hidden=128,
+    # Unit-normal embeddings learn slowly and generalise well over many epochs.
+    embedding_std=1.0,
+    dropout=0.3,
+    sizes={"source_size": 34, "target_size": 34},
+    data="spa_eng",
+    optimizer="adam",
+    learning_rates=(0.003,),
+    best_rate=0.003,
+    epochs=50,
+    batch_size=64,
+    metric="val_error_rate",
+    headline="test_error_rate",
+    measures=("error_rate",),
+    max_length=49,
+    minutes=3.2,
+    reported=(
+        Reported("003", "val_error_rate", 0.4830),
+        Reported("003", "test_error_rate", 0.5026),
+    ),
+)
+
+INTEL_CNN = Experiment(
+    name="intel_cnn",
+    edition="2024-25",
+    question="Q2",
+    title="CNN on Intel landscapes, SGD over three rates",
+    task="classification",
+    network="intel_cnn",
+    dropout=0.1,
+    parameters=5_340_742,
+    data="intel",
+    optimizer="sgd",
+    learning_rates=(0.1, 0.01, 0.001),
+    best_rate=0.01,
+    epochs=40,
+    batch_size=8,
+    minutes=18.2,
+    reported=(Reported("004", "test_accuracy", 0.7033, 0.01),),
+)
+
+P2G = Experiment(
+    name="p2g",
+    edition="2024-25",
+    question="Q3",
+    title="phonemes to English spelling",
+    task="transduction",
+    network="encoder_decoder",
+    hidden=128,
+    # Unit-normal embeddings are too large for 20 epochs with many rare symbols.
+    embedding_std=0.1,
+    dropout=0.3,
+    sizes={"source_size": 107, "target_size": 93},
+    data="p2g",
+    optimizer="adam",
+    learning_rates=(0.003,),
+    best_rate=0.003,
+    epochs=20,
+    batch_size=64,
+    selection="best",
+    metric="val_cer",
+    headline="test_cer",
+    measures=("cer", "wer"),
+    top_p=0.8,
+    max_length=50,
+    minutes=0.9,
+    reported=(
+        Reported("004", "test_cer", 0.2926),
+        Reported("004", "test_wer", 0.7950),
+    ),
+)
+
 experiments = Registry(
     (
-        Experiment(
-            name="parameter_cnn",
-            edition="2021-22",
-            question="Q1",
-            title="parameters of a small CNN, counted on paper",
-            task="counting",
-            parameters=10_298,
-        ),
-        Experiment(
+        PARAMETER_CNN,
+        replace(
+            PARAMETER_CNN,
             name="parameter_mlp",
-            edition="2021-22",
-            question="Q1",
             title="parameters of the MLP of the same input and output",
-            task="counting",
+            network="parameter_mlp",
             parameters=236_310,
         ),
-        Experiment(
-            name="fashion_cnn",
-            edition="2021-22",
-            question="Q2",
-            title="CNN on Fashion-MNIST, SGD over three rates",
-            task="classification",
-            parameters=769_930,
-            data="fashion",
-            optimizer="sgd",
-            learning_rates=(0.001, 0.01, 0.1),
-            best_rate=0.01,
-            epochs=15,
-            batch_size=8,
-            dropout=0.3,  # free choice in the homework; report 001 took 0.2
-            reported=(
-                Reported("000", "val_accuracy", 0.918, 0.01),
-                Reported("000", "running_loss", 0.35, 0.01),
-                Reported("001", "running_loss", 0.3175, 0.01),
-                Reported("001", "val_accuracy", 0.9060, 0.01),
-                Reported("001", "test_accuracy", 0.9025, 0.01),
-            ),
-        ),
-        Experiment(
-            name="caption",
-            edition="2021-22",
-            question="Q3",
-            title="LSTM captions of aerial images",
-            task="captioning",
-            data="sydney",
-            optimizer="adam",
-            learning_rates=(4e-4,),
-            best_rate=4e-4,
-            epochs=6,
-            batch_size=8,
-            dropout=0.5,
-            clip_value=5.0,
-            metric="val_bleu4",
-            max_length=22,
-            reported=(
-                Reported("000", "test_bleu4", 0.50),
-                Reported("001", "test_bleu4", 0.4927),
-            ),
-        ),
-        Experiment(
+        FASHION_CNN,
+        CAPTION,
+        replace(
+            CAPTION,
             name="caption_attention",
-            edition="2021-22",
-            question="Q3",
             title="LSTM captions, looking at the image before every word",
-            task="captioning",
-            data="sydney",
-            optimizer="adam",
-            learning_rates=(4e-4,),
-            best_rate=4e-4,
-            epochs=6,
-            batch_size=8,
-            dropout=0.5,
-            clip_value=5.0,
-            metric="val_bleu4",
-            max_length=22,
+            attention="additive",
+            minutes=0.8,
             reported=(
                 Reported("000", "test_bleu4", 0.51),
                 Reported("001", "test_bleu4", 0.5294),
             ),
         ),
-        Experiment(
-            name="kmnist_cnn",
-            edition="2022-23",
-            question="Q2",
-            title="CNN on Kuzushiji-MNIST, Adam over three rates",
-            task="classification",
-            parameters=420_906,
-            data="kmnist",
-            optimizer="adam",
-            learning_rates=(1e-5, 5e-4, 1e-2),
-            best_rate=5e-4,
-            epochs=20,
-            batch_size=8,
-            dropout=0.3,
-            reported=(
-                Reported("002", "running_loss", 0.3727, 1e-5),
-                Reported("002", "val_accuracy", 0.9562, 1e-5),
-                Reported("002", "test_accuracy", 0.8942, 1e-5),
-                Reported("003", "val_accuracy", 0.9568, 1e-5),
-                Reported("003", "test_accuracy", 0.8938, 1e-5),
-                Reported("002", "running_loss", 0.0439, 5e-4),
-                Reported("002", "val_accuracy", 0.9845, 5e-4),
-                Reported("002", "test_accuracy", 0.9577, 5e-4),
-                Reported("003", "val_accuracy", 0.9857, 5e-4),
-                Reported("003", "test_accuracy", 0.9541, 5e-4),
-                Reported("002", "running_loss", 0.6347, 1e-2),
-                Reported("002", "val_accuracy", 0.8144, 1e-2),
-                Reported("002", "test_accuracy", 0.6791, 1e-2),
-                Reported("003", "val_accuracy", 0.1022, 1e-2),
-                Reported("003", "test_accuracy", 0.1000, 1e-2),
-            ),
-        ),
-        Experiment(
-            name="translate",
-            edition="2022-23",
-            question="Q3",
-            title="Spanish to English by characters",
-            task="transduction",
-            data="spa_eng",
-            optimizer="adam",
-            learning_rates=(0.003,),
-            best_rate=0.003,
-            epochs=50,
-            batch_size=64,
-            dropout=0.3,
-            metric="val_error_rate",
-            max_length=49,
-            reported=(
-                Reported("003", "val_error_rate", 0.4830),
-                Reported("003", "test_error_rate", 0.5026),
-            ),
-        ),
-        Experiment(
+        KMNIST_CNN,
+        TRANSLATE,
+        replace(
+            TRANSLATE,
             name="translate_attention",
-            edition="2022-23",
-            question="Q3",
             title="Spanish to English by characters, with bilinear attention",
-            task="transduction",
-            data="spa_eng",
-            optimizer="adam",
-            learning_rates=(0.003,),
-            best_rate=0.003,
-            epochs=50,
-            batch_size=64,
-            dropout=0.3,
-            metric="val_error_rate",
-            max_length=49,
+            attention="bilinear",
+            minutes=3.6,
             reported=(
                 Reported("003", "val_error_rate", 0.3648),
                 Reported("003", "test_error_rate", 0.3749),
             ),
         ),
-        Experiment(
-            name="intel_cnn",
-            edition="2024-25",
-            question="Q2",
-            title="CNN on Intel landscapes, SGD over three rates",
-            task="classification",
-            parameters=5_340_742,
-            data="intel",
-            optimizer="sgd",
-            learning_rates=(0.1, 0.01, 0.001),
-            best_rate=0.01,
-            epochs=40,
-            batch_size=8,
-            dropout=0.1,
-            reported=(Reported("004", "test_accuracy", 0.7033, 0.01),),
-        ),
-        Experiment(
+        INTEL_CNN,
+        replace(
+            INTEL_CNN,
             name="intel_cnn_bn",
-            edition="2024-25",
-            question="Q2",
             title="CNN with batch norm and global pooling on Intel landscapes",
-            task="classification",
+            network="intel_cnn_bn",
             parameters=756_742,
-            data="intel",
-            optimizer="sgd",
             learning_rates=(0.01,),  # the homework trains it at the best rate of intel_cnn only
-            best_rate=0.01,
-            epochs=40,
-            batch_size=8,
-            dropout=0.1,
+            minutes=31.2,
             reported=(
                 Reported("004", "running_loss", 0.5421, 0.01),
                 Reported("004", "val_loss", 0.6795, 0.01),
@@ -302,43 +370,13 @@ experiments = Registry(
                 Reported("004", "test_accuracy", 0.7523, 0.01),
             ),
         ),
-        Experiment(
-            name="p2g",
-            edition="2024-25",
-            question="Q3",
-            title="phonemes to English spelling",
-            task="transduction",
-            data="p2g",
-            optimizer="adam",
-            learning_rates=(0.003,),
-            best_rate=0.003,
-            epochs=20,
-            batch_size=64,
-            dropout=0.3,
-            selection="best",
-            metric="val_cer",
-            max_length=50,
-            reported=(
-                Reported("004", "test_cer", 0.2926),
-                Reported("004", "test_wer", 0.7950),
-            ),
-        ),
-        Experiment(
+        P2G,
+        replace(
+            P2G,
             name="p2g_attention",
-            edition="2024-25",
-            question="Q3",
             title="phonemes to English spelling, with Bahdanau attention",
-            task="transduction",
-            data="p2g",
-            optimizer="adam",
-            learning_rates=(0.003,),
-            best_rate=0.003,
-            epochs=20,
-            batch_size=64,
-            dropout=0.3,
-            selection="best",
-            metric="val_cer",
-            max_length=50,
+            attention="bahdanau",
+            minutes=1.3,
             reported=(
                 Reported("004", "test_cer", 0.2410),
                 Reported("004", "test_wer", 0.7840),

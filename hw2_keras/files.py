@@ -31,12 +31,29 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path} ({error.strerror or error}): free some space or choose another "
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another "
             "folder, then repeat the command; finished epochs are kept"
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        UsageError: it cannot be made, or cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {path}: {error.strerror or error}; expected a writable folder with "
+            "free space, choose another --out"
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,7 +8,8 @@ answer to it costs one per character and the right answer, an empty one, costs n
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
@@ -132,6 +133,77 @@ def wer_at_k(passes: Sequence[Sequence[str]], references: Sequence[str]) -> floa
     attempts = zip(*passes, strict=True)
     wrong = sum(truth not in words for words, truth in zip(attempts, references, strict=True))
     return wrong / len(references)
+
+
+class Metric(NamedTuple):
+    """What is known of a metric, whatever the split it is measured on.
+
+    Attributes:
+        label: for tables and axes.
+        higher_is_better: None for losses, which are no aim as such.
+        measure: the function of predictions and references; None for what Keras measures.
+        title: of the training losses, which have no split: what they are the mean of.
+    """
+
+    label: str
+    higher_is_better: bool | None
+    measure: Callable[[Sequence, Sequence], float] | None = None
+    title: str = ""
+
+
+METRICS = {
+    "loss": Metric("loss", None, title="training loss, mean of the epoch"),
+    "running_loss": Metric("running loss", None, title="training loss, running mean since epoch 1"),
+    "accuracy": Metric("accuracy", True),
+    "bleu4": Metric("BLEU-4", True, mean_bleu4),
+    "error_rate": Metric("error rate", False, error_rate),
+    "cer": Metric("CER", False, cer),
+    "wer": Metric("WER", False, wer),
+    "nucleus_cer": Metric("CER, nucleus", False),
+    "nucleus_wer": Metric("WER, nucleus", False),
+    "wer_at_3": Metric("WER@3, nucleus", False),
+}
+SPLITS = {"val": "validation", "test": "test"}
+
+
+def metric(figure: str) -> Metric:
+    """The metric of a figure of a run, e.g. CER for "test_cer" and "val_beam5_cer".
+
+    Raises:
+        UsageError: the figure belongs to no metric.
+    """
+    for start in (0, *(i + 1 for i, letter in enumerate(figure) if letter == "_")):
+        if figure[start:] in METRICS:
+            return METRICS[figure[start:]]
+    raise UsageError(f"unknown figure {figure!r}: expected a split and one of {', '.join(METRICS)}")
+
+
+def label(figure: str) -> str:
+    """What a figure of a run is called: "test CER" for "test_cer".
+
+    ``loss`` without a split is the training loss, the mean of the epoch. What is no metric keeps
+    its name.
+    """
+    split, _, name = figure.partition("_")
+    if figure == "loss":
+        return "epoch loss"
+    if split in SPLITS and name in METRICS:
+        return f"{SPLITS[split]} {METRICS[name].label}"
+    return METRICS[figure].label if figure in METRICS else figure
+
+
+def best(values: Sequence[float], figure: str) -> int:
+    """The index of the best value of a figure, the first of equal ones; NaN is never best.
+
+    Raises:
+        UsageError: the figure is one of those that have no better or worse.
+    """
+    higher = metric(figure).higher_is_better
+    if higher is None:
+        raise UsageError(f"{figure} has no best value: a loss is no aim as such")
+    worst = -math.inf if higher else math.inf
+    sound = [worst if math.isnan(value) else value for value in values]
+    return sound.index(max(sound) if higher else min(sound))
 
 
 def _ngrams(words: list[str], n: int) -> Counter:

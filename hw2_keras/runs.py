@@ -14,7 +14,6 @@ Every file is written beside its final name and renamed, so a reader never sees 
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,19 +23,12 @@ from typing import Any
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line, write_atomically
+from hw2_keras.records import read_history, read_run_record
 
 RECORD = "run.json"
-
-
 HISTORY = "history.csv"
-
-
 WEIGHTS = "model.weights.h5"
-
-
 CHECKPOINT = "checkpoint.npz"
-
-
 VOCABULARY = "vocabulary.{}.json"
 
 
@@ -72,7 +64,25 @@ class Run:
     @property
     def history(self) -> dict[str, list[float]]:
         """The rows of ``history.csv`` as columns; ``history["epoch"]`` counts from 1."""
-        return read_history(self.path / HISTORY)
+        return read_history(self.path / HISTORY, self.experiment.metric)
+
+    @property
+    def departures(self) -> list[str]:
+        """What sets this run apart from the protocol of the reports' figures, in words.
+
+        Empty for a run of the homework's protocol on real data, whatever its seed.
+        """
+        protocol, found = self.record["protocol"], []
+        if self.record["source"] != "real":
+            found.append("real data")
+        if self.learning_rate not in self.experiment.learning_rates:
+            found.append(f"rate {self.experiment.best_rate:g}")
+        for name in ("epochs", "optimizer", "batch_size", "dropout", "selection"):
+            expected = getattr(self.experiment, name)
+            if protocol[name] != expected:
+                words = f"{expected} epochs" if name == "epochs" else f"{name} {expected}"
+                found.append(words.replace("_", " "))
+        return found
 
     def data(self):
         """The data set of this run, loaded again and checked against its fingerprint.
@@ -99,15 +109,25 @@ class Run:
                 )
         return data
 
+    def prepared(self):
+        """The run's data as training read them: sources encoded, see ``hw2_keras.training.Task``.
+
+        Errors: see ``data``; also where a captioner's image encoder cannot be had.
+        """
+        from hw2_keras.training import TASKS
+
+        task = TASKS[self.experiment.task]
+        return task.prepare(self.data(), self.path.parent, self.record.get("encoder"))
+
     def models(self):
         """The trained networks: a ``keras.Model`` for a classifier, else an ``EncoderDecoder``.
 
         Raises:
             UsageError: the weights are missing or belong to another network.
         """
-        from hw2_keras.models import BUILDERS
+        from hw2_keras.models import build_models
 
-        models = BUILDERS[self.experiment.name](**self.record["sizes"])
+        models = build_models(self.experiment, **self.record["sizes"])
         weights = self.path / WEIGHTS
         try:
             getattr(models, "training", models).load_weights(weights)
@@ -127,6 +147,11 @@ class Run:
         return getattr(models, "training", models)
 
 
+def folder_name(name: str, source: str, learning_rate: float, epochs: int, seed: int) -> str:
+    """What a run's folder is called."""
+    return f"{name}-{source}-rate{learning_rate:g}-epochs{epochs}-seed{seed}"
+
+
 def open_run(path: str | os.PathLike) -> Run:
     """Opens a finished run from its folder.
 
@@ -134,26 +159,20 @@ def open_run(path: str | os.PathLike) -> Run:
         path: the folder that ``train`` wrote.
 
     Raises:
-        UsageError: no such folder, no readable ``run.json``, or an unfinished run.
+        UsageError: no such folder, no readable ``run.json`` (see ``records``), or an unfinished
+            run.
     """
     path = Path(path)
     file = path / RECORD
-    if not file.is_file():
+    if not os.path.isfile(file):  # false also where the path cannot even be looked at
         raise UsageError(f"{path} is not a run: expected a folder with {RECORD}, made by 'train'")
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        experiment, finished = record["experiment"], record["finished"]
-        best = record["best_of_sweep"]
-    except (ValueError, KeyError, TypeError) as error:
+    record = read_run_record(file)
+    if not record["finished"]:
         raise UsageError(
-            f"{file} is damaged ({first_line(error)}): restore it or train again"
-        ) from error
-    experiments[experiment]  # an unknown name has its own message
-    if not finished:
-        raise UsageError(
-            f"{path} is an unfinished run of {experiment}: repeat its 'train' command to resume it"
+            f"{path} is an unfinished run of {record['experiment']}: repeat its 'train' command "
+            "to resume it"
         )
-    return Run(path, record, best)
+    return Run(path, record, record["best_of_sweep"])
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -163,10 +182,3 @@ def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """Reads a ``history.csv`` into columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}

@@ -76,7 +76,7 @@ TARGET_IN = np.array([[1, 5, 6, 4], [1, 7, 0, 0], [1, 4, 6, 0]], np.int32)
 
 @pytest.mark.parametrize("name", ["p2g_attention", "translate_attention"])
 def test_text_twin_is_the_same_network(name, torch_encoder_decoders):
-    models = hw2.models.build_encoder_decoder(name, source_size=11, target_size=9)
+    models = hw2.models.build_models(hw2.experiments[name], source_size=11, target_size=9)
     layer = {each.name: each for each in models.training.layers}
     attention = {"p2g_attention": "bahdanau", "translate_attention": "bilinear"}[name]
     twin = torch_encoder_decoders.TextModel(11, 9, attention, dropout=0.3)
@@ -102,8 +102,8 @@ def test_text_twin_is_the_same_network(name, torch_encoder_decoders):
 
 
 def test_captioning_twin_is_the_same_network(torch_encoder_decoders):
-    models = hw2.models.build_encoder_decoder(
-        "caption_attention", vocabulary_size=9, features=(6, 4)
+    models = hw2.models.build_models(
+        hw2.experiments["caption_attention"], vocabulary_size=9, features=(6, 4)
     )
     layer = models.training.get_layer
     twin = torch_encoder_decoders.Captioner(9, 4, dropout=0.5)

@@ -37,7 +37,7 @@ def features():
 
 def build(attention, **sizes):
     sizes = {"hidden": 8, "word_size": 5, "attention_size": 3} | sizes
-    return build_captioner(9, attention, (P, C), **sizes)
+    return build_captioner(9, "additive" if attention else None, (P, C), **sizes)
 
 
 def sigmoid(x):
@@ -137,7 +137,7 @@ def test_gradients_flow_through_the_loop(features):
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_initial_weights_are_those_of_the_homework(attention):
-    models = build_captioner(190, attention, (256, 256))
+    models = build_captioner(190, "additive" if attention else None, (256, 256))
     for name in ("word_embedding", "logits"):
         weights = models.training.get_layer(name).get_weights()[0]
         assert 0.099 < np.abs(weights).max() <= 0.1
@@ -179,7 +179,7 @@ def test_the_seed_decides_the_weights():
 
 def test_scenes_are_encoded_by_a_cnn_that_is_trained():
     encoder = scene_encoder((16, 16, 3))
-    models = build_captioner(9, True, encoder, hidden=8)
+    models = build_captioner(9, "additive", encoder, hidden=8)
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     memory, h, _ = models.encoder(images)
     assert memory.shape == (2, 16, 64) and h.shape == (2, 8)

@@ -244,14 +244,14 @@ def test_captions_are_grouped_by_image_and_pairs_keep_the_file_order(folders):
     write_sydney(folders)
     data = captions.load_real("sydney")
     assert data.train.image_id == (7, 3)
-    assert data.train.captions == (("a sea", "a bay"), ("a bay",))
+    assert data.train.target == (("a sea", "a bay"), ("a bay",))
     assert data.pairs.tolist() == [[0, 0], [1, 0], [0, 1]]
-    assert data.val.captions == (("a sea", "one sea"),)
+    assert data.val.target == (("a sea", "one sea"),)
     assert data.train.image.shape == (2, 6, 8, 3)
     assert np.abs(data.train.image.astype(int) - np.array([[[RED]], [[BLUE]]])).max() < 12
     tokens = ("<#>", "<start_seq>", "<end_seq>", "<unk>", "a", "sea", "bay")
-    assert data.vocabulary.tokens == tokens
-    assert data.vocabulary.unknown("one sea") == ["one"]
+    assert data.target_vocabulary.tokens == tokens
+    assert data.target_vocabulary.unknown("one sea") == ["one"]
     assert captions.count("sydney", captions.find("sydney")) == (2, 1, 1)
 
 
@@ -464,17 +464,17 @@ def test_synthetic_scenes_are_seeded_and_complete():
     splits = (data.train, data.val, data.test)
     assert [split.image.shape for split in splits] == [(n, 64, 64, 3) for n in (400, 60, 60)]
     assert data.train.image.dtype == np.uint8
-    assert [len(split.captions) for split in splits] == [400, 60, 60]
-    assert {len(group) for split in splits for group in split.captions} == {5}
-    assert max(len(c.split()) for s in splits for group in s.captions for c in group) <= 20
+    assert [len(split.target) for split in splits] == [400, 60, 60]
+    assert {len(group) for split in splits for group in split.target} == {5}
+    assert max(len(c.split()) for s in splits for group in s.target for c in group) <= 20
     assert data.pairs.shape == (2_000, 2)
     assert data.pairs[[0, 7, -1]].tolist() == [[0, 0], [1, 2], [399, 4]]
     assert data.test.image_id[0] == 460
-    assert len(data.vocabulary) == 72
-    assert not any(data.vocabulary.unknown(c) for group in data.test.captions for c in group)
+    assert len(data.target_vocabulary) == 72
+    assert not any(data.target_vocabulary.unknown(c) for group in data.test.target for c in group)
     again = captions.load_synthetic("sydney", 42)
     assert again.fingerprint == data.fingerprint
-    assert data.vocabulary == again.vocabulary
+    assert data.target_vocabulary == again.target_vocabulary
     assert captions.load_synthetic("sydney", 43).fingerprint != data.fingerprint
 
 
@@ -532,13 +532,13 @@ def test_real_sentences_are_clean_and_short():
 @pytest.mark.real
 def test_real_captions_have_the_specs_sizes():
     data = captions.load_real("sydney")
-    assert len(data.vocabulary) == 190
-    assert data.vocabulary.tokens[:4] == ("<#>", "<start_seq>", "<end_seq>", "<unk>")
+    assert len(data.target_vocabulary) == 190
+    assert data.target_vocabulary.tokens[:4] == ("<#>", "<start_seq>", "<end_seq>", "<unk>")
     assert data.pairs.shape == (2_485, 2)
     assert [s.image.shape for s in (data.train, data.val, data.test)] == [
         (n, 500, 500, 3) for n in (497, 58, 58)
     ]
-    lengths = [len(data.vocabulary.encode(data.train.captions[i][j])) for i, j in data.pairs]
+    lengths = [len(data.target_vocabulary.encode(data.train.target[i][j])) for i, j in data.pairs]
     assert max(lengths) + 2 == 22  # with start and end
     assert {219, 357, 540} < set(data.test.image_id)
-    assert {len(group) for s in (data.val, data.test) for group in s.captions} == {5}
+    assert {len(group) for s in (data.val, data.test) for group in s.target} == {5}

@@ -18,7 +18,8 @@ from export import convert, verify
 from export.cli import main
 from export.runtime import Generator, ModelError, Sampler, clean_sentence, load
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.experiments import experiments
+from hw2_keras.models import build_models
 from hw2_keras.models.captioner import build_captioner
 from hw2_keras.runs import Run
 from hw2_keras.training import sequences
@@ -52,7 +53,7 @@ def spell(file: Path) -> Generator:
 def translate(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     vocabulary = Vocabulary((*SPECIALS, *"abcdefghijklmnopqrstuvwxyzñ .?!"), "")
     size = len(vocabulary)
-    models = build_encoder_decoder("translate", source_size=size, target_size=size, seed=1)
+    models = build_models(experiments["translate"], source_size=size, target_size=size, seed=1)
     path = tmp_path_factory.mktemp("onnx") / "translate.onnx"
     return save(convert.generator_graph(models, vocabulary, vocabulary), path, vocabulary)
 
@@ -60,7 +61,9 @@ def translate(tmp_path_factory: pytest.TempPathFactory) -> Generator:
 @pytest.fixture(scope="module")
 def caption(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     vocabulary = Vocabulary((*SPECIALS, "a", "green", "meadow"), " ")
-    models = build_encoder_decoder("caption_attention", vocabulary_size=7, features=None, seed=1)
+    models = build_models(
+        experiments["caption_attention"], vocabulary_size=7, features=None, seed=1
+    )
     path = tmp_path_factory.mktemp("onnx") / "caption.onnx"
     model = convert.generator_graph(models, vocabulary)
     return save(model, path, vocabulary, captions=True)
@@ -259,7 +262,7 @@ def test_sentences_are_cleaned_as_the_course_did(text: str, cleaned: str) -> Non
 def test_a_translator_of_cleaned_sentences_cleans(tmp_path: Path) -> None:
     vocabulary = Vocabulary((*SPECIALS, *"abcdefghijklmnopqrstuvwxyz .?!"), "")
     size = len(vocabulary)
-    models = build_encoder_decoder("translate", source_size=size, target_size=size, seed=1)
+    models = build_models(experiments["translate"], source_size=size, target_size=size, seed=1)
     graph = convert.generator_graph(models, vocabulary, vocabulary)
     model = save(graph, tmp_path / "translate.onnx", vocabulary)
     raw, cleaned = (model(text, 3, 3) for text in ("¡Veintidós!", " veintidos !"))
@@ -286,7 +289,9 @@ def test_a_captioner_of_features_takes_images(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3), dtype="uint8")
     features = keras.layers.Reshape((16, 12))(keras.ops.cast(image, "float32") / 255)
     front = keras.Model(image, features)
-    models = build_captioner(7, True, (16, 12), hidden=8, word_size=4, attention_size=4, seed=3)
+    models = build_captioner(
+        7, "additive", (16, 12), hidden=8, word_size=4, attention_size=4, seed=3
+    )
     weights = models.training.get_weights()
     models.training.set_weights([4 * weight for weight in weights])
     vocabulary = Vocabulary((*SPECIALS, "a", "green", "meadow"), " ")
@@ -420,7 +425,9 @@ def test_commands_for_every_kind(
     Image.fromarray(np.zeros((70, 90, 3), np.uint8)).save(picture)
     path = tmp_path / "caption.onnx"
     vocabulary = Vocabulary((*SPECIALS, "a", "green", "meadow"), " ")
-    models = build_encoder_decoder("caption_attention", vocabulary_size=7, features=None, seed=1)
+    models = build_models(
+        experiments["caption_attention"], vocabulary_size=7, features=None, seed=1
+    )
     save(convert.generator_graph(models, vocabulary), path, vocabulary, captions=True)
     assert main(["run", str(path), str(picture), "--num-beams", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -14,7 +14,7 @@ from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
 from hw2_keras.plots import of_runs
 from hw2_keras.report import beams
 from hw2_keras.runs import Run
-from hw2_keras.training import fit, sequences
+from hw2_keras.training import captioning, fit, sequences, transduction
 
 COUNTS = {  # worked out by hand from the layer sizes of the SPEC
     "translate": 34 * 128 + 2 * 4 * 64 * (128 + 64 + 1) + 34 * 128 + 4 * 128 * (256 + 1) + 34,
@@ -92,10 +92,10 @@ def test_training_repeats_exactly_and_resumes(speller: Run, tmp_path: Path) -> N
 def test_batches_hold_each_pair_once_padded_to_the_batch() -> None:
     data = hw2.load_data("p2g")
     experiment = hw2.experiments["p2g"]
-    prepared = sequences.prepare(data, Path())
+    prepared = transduction.prepare(data, Path())
     epoch = tf.Variable(0, dtype=tf.int64)
     seen, padding = [], 0
-    for (source, target_in), target_out in sequences.batches(prepared, experiment, 42, epoch):
+    for (source, target_in), target_out in transduction.batches(prepared, experiment, 42, epoch):
         source, target_in, target_out = (t.numpy() for t in (source, target_in, target_out))
         assert (target_in[:, 0] == SOS).all()
         assert ((target_out == EOS).sum(1) == 1).all()
@@ -177,9 +177,10 @@ def caption_order(seed: int, number: int) -> list[tuple[int, str]]:
     data = hw2.load_data("sydney")
     rows = np.arange(len(data.train.image), dtype=np.float32)[:, None, None]  # in place of features
     epoch = tf.Variable(number, dtype=tf.int64)
-    batches = sequences.caption_batches(rows, data, 8, seed, epoch)
+    prepared = sequences.Prepared(data, rows, None, None)
+    batches = captioning.batches(prepared, hw2.experiments["caption"], seed, epoch)
     return [
-        (int(image.numpy().item()), data.vocabulary.decode(ids))
+        (int(image.numpy().item()), data.target_vocabulary.decode(ids))
         for (images, _), target_out in batches
         for image, ids in zip(images, target_out.numpy(), strict=True)
     ]
@@ -187,7 +188,7 @@ def caption_order(seed: int, number: int) -> list[tuple[int, str]]:
 
 def test_every_caption_of_every_image_comes_once_per_epoch_in_an_order_of_its_own() -> None:
     data = hw2.load_data("sydney")
-    everything = sorted((i, c) for i, group in enumerate(data.train.captions) for c in group)
+    everything = sorted((i, c) for i, group in enumerate(data.train.target) for c in group)
     orders = [caption_order(seed, epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))]
     assert all(sorted(order) == everything for order in orders)
     assert orders[0] == orders[1]
@@ -197,7 +198,7 @@ def test_every_caption_of_every_image_comes_once_per_epoch_in_an_order_of_its_ow
 def test_the_order_of_pairs_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, number: int) -> list[int]:
         epoch = tf.Variable(number, dtype=tf.int64)
-        batches = sequences.index_batches(100, 8, seed, epoch, training=True)
+        batches = sequences.index_batches(100, 8, seed, epoch)
         return [int(row) for batch in batches for row in batch]
 
     assert order(1, 3) == order(1, 3)
@@ -228,5 +229,6 @@ def test_wer_at_3_counts_words_that_no_further_pass_gets_right(
         return passes[seed]
 
     monkeypatch.setattr(sequences, "decode_split", decode)
-    found = sequences.evaluate(None, None, ["a", "b", "c", "d"], "p2g", None, 9, search="nucleus")
+    truth = ["a", "b", "c", "d"]
+    found = sequences.evaluate(None, None, truth, None, hw2.experiments["p2g"], search="nucleus")
     assert found == {"cer": 0.75, "wer": 0.75, "wer_at_3": 0.5}  # the first pass does not count

@@ -15,7 +15,8 @@ from export.runtime import Generator, ModelError, Sampler, load
 from export.search import stepwise_models
 from hw2_keras import decoding
 from hw2_keras.data.vocabulary import EOS, SOS, SPECIALS, Vocabulary
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.experiments import experiments
+from hw2_keras.models import build_models
 from hw2_keras.models.encoder_decoder import EncoderDecoder
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyzə")
@@ -61,15 +62,15 @@ def case() -> Callable[[str], Case]:
 def make_case(name: str) -> Case:
     rng = np.random.default_rng(0)
     if name.startswith("caption"):
-        models = build_encoder_decoder(name, vocabulary_size=len(WORDS), features=None, seed=1)
+        models = build_models(experiments[name], vocabulary_size=len(WORDS), features=None, seed=1)
         colour = rng.integers(0, 256, (64, 1, 1, 3))
         noise = rng.integers(-60, 60, (64, 64, 64, 3))
         images = (colour + noise).clip(0, 255).astype(np.uint8)
         case = Case(models, None, WORDS, images, images)
     else:
         source = SYMBOLS if name.startswith("p2g") else CHARACTERS
-        models = build_encoder_decoder(
-            name, source_size=len(source), target_size=len(CHARACTERS), seed=1
+        models = build_models(
+            experiments[name], source_size=len(source), target_size=len(CHARACTERS), seed=1
         )
         lengths = rng.integers(1, 13, 64)
         lengths[[0, 10, 63]] = 1

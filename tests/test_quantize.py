@@ -17,7 +17,8 @@ from export import quantize as module
 from export.cli import main
 from export.quantize import Quantization, quantize, quantize_weights, round_weight
 from export.runtime import ModelError, load
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.experiments import experiments
+from hw2_keras.models import build_models
 from hw2_keras.runs import Run
 
 
@@ -170,15 +171,13 @@ def test_a_sampler_and_a_second_time(run: Run, tmp_path: Path, monkeypatch) -> N
 def test_a_captioner_and_a_translator(tmp_path: Path) -> None:
     for name, source in (("translate_attention", True), ("caption_attention", False)):
         data = hw2.load_data(name)
-        vocabularies = (
-            (data.target_vocabulary, data.source_vocabulary) if source else (data.vocabulary, None)
-        )
+        vocabularies = data.target_vocabulary, data.source_vocabulary if source else None
         sizes = (
             {"source_size": len(vocabularies[1]), "target_size": len(vocabularies[0])}
             if source
-            else {"vocabulary_size": len(data.vocabulary), "features": None}
+            else {"vocabulary_size": len(data.target_vocabulary), "features": None}
         )
-        models = build_encoder_decoder(name, **sizes)
+        models = build_models(experiments[name], **sizes)
         model = convert.generator_graph(models, *vocabularies)
         facts = convert.generator_facts(*vocabularies, "beam", 1.0, 12)
         facts |= {"experiment": name, "source": "synthetic", "fingerprint": data.fingerprint}

@@ -20,7 +20,8 @@ from export.cli import main, read_image
 from export.runtime import Generator, load
 from export.web import build_site, site
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.experiments import experiments
+from hw2_keras.models import build_models
 
 ROOT = Path(__file__).parents[1]
 DRIVER = ROOT / "tests" / "web"
@@ -72,8 +73,10 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     words = Vocabulary((*SPECIALS, "a", "green", "meadow"), " ")
     letters = Vocabulary((*SPECIALS, *"abcdefghij"), "")
     phonemes = Vocabulary((*SPECIALS, *"kætb"), " ")
-    captioner = build_encoder_decoder("caption_attention", vocabulary_size=7, features=None, seed=6)
-    speller = build_encoder_decoder("p2g_attention", source_size=8, target_size=14, seed=1)
+    captioner = build_models(
+        experiments["caption_attention"], vocabulary_size=7, features=None, seed=6
+    )
+    speller = build_models(experiments["p2g_attention"], source_size=8, target_size=14, seed=1)
     for models in (captioner, speller):
         models.training.set_weights([4 * weight for weight in models.training.get_weights()])
     return {

@@ -37,13 +37,13 @@ HOW_TO_GET = {
 class CaptionSplit(NamedTuple):
     """N images with their captions.
 
-    ``image`` uint8 (N, H, W, 3); ``image_id`` the number in the image's file name; ``captions``
-    five strings for each image, words separated by spaces, without start and end.
+    ``image`` uint8 (N, H, W, 3); ``image_id`` the number in the image's file name; ``target``
+    five captions for each image, words separated by spaces, without start and end.
     """
 
     image: np.ndarray
     image_id: tuple[int, ...]
-    captions: tuple[tuple[str, ...], ...]
+    target: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CaptionData:
     val: CaptionSplit
     test: CaptionSplit
     pairs: np.ndarray
-    vocabulary: Vocabulary
+    target_vocabulary: Vocabulary
     notes: tuple[str, ...] = ()
 
 
@@ -102,7 +102,7 @@ def load_synthetic(name: str, seed: int = 42) -> CaptionData:
         ids = tuple(range(first, first + len(image)))
         splits.append(CaptionSplit(image, ids, tuple(captions)))
         first += len(image)
-    each = len(splits[0].captions[0])
+    each = len(splits[0].target[0])
     pairs = pairs_of([i for i in splits[0].image_id for _ in range(each)])
     return record(name, "synthetic", f"hw2_keras.data.scenes, seed {seed}", splits, pairs)
 
@@ -112,8 +112,8 @@ def record(
 ) -> CaptionData:
     """Make the record of the three splits; vocabulary and fingerprint are derived."""
     train, val, test = splits
-    texts = json.dumps([(split.image_id, split.captions) for split in splits])
-    words = Vocabulary.from_texts((train.captions[i][j] for i, j in pairs), " ", SPECIALS)
+    texts = json.dumps([(split.image_id, split.target) for split in splits])
+    words = Vocabulary.from_texts((train.target[i][j] for i, j in pairs), " ", SPECIALS)
     return CaptionData(
         name,
         source,

@@ -1,31 +1,32 @@
-"""Functional-API builders, one per experiment."""
+"""Functional-API builders of every network; they read their arguments from the registry."""
 
-from hw2_keras.experiments import experiments
-from hw2_keras.models import classifiers, generators
-from hw2_keras.models.encoder_decoder import EncoderDecoder
+import inspect
 
-BUILDERS = {
+import keras
+
+from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.models import classifiers
+from hw2_keras.models.captioner import build_captioner
+from hw2_keras.models.encoder_decoder import EncoderDecoder, build_encoder_decoder
+
+# What the field ``network`` of a record names.
+NETWORKS = {
     "parameter_cnn": classifiers.parameter_cnn,
     "parameter_mlp": classifiers.parameter_mlp,
-    "fashion_cnn": classifiers.fashion_cnn,
-    "caption": generators.caption,
-    "caption_attention": generators.caption_attention,
-    "kmnist_cnn": classifiers.kmnist_cnn,
-    "translate": generators.translate,
-    "translate_attention": generators.translate_attention,
+    "two_block_cnn": classifiers.two_block_cnn,
     "intel_cnn": classifiers.intel_cnn,
     "intel_cnn_bn": classifiers.intel_cnn_bn,
-    "p2g": generators.p2g,
-    "p2g_attention": generators.p2g_attention,
+    "encoder_decoder": build_encoder_decoder,
+    "captioner": build_captioner,
 }
 
 
-def build(name: str, **sizes):
+def build(name: str, **changes) -> keras.Model:
     """The functional model of an experiment, with freshly initialised weights.
 
     Args:
         name: a name in ``hw2_keras.experiments``.
-        **sizes: the keyword arguments of that experiment's builder, e.g. ``dropout=0.2``.
+        **changes: arguments of its builder that differ from the record, e.g. ``dropout=0.2``.
 
     Returns:
         A ``keras.Model``: for a classifier from float images (N, H, W, C) in [0, 1) to logits
@@ -34,13 +35,20 @@ def build(name: str, **sizes):
     Raises:
         UnknownExperiment: no experiment has this name (a ``ValueError``).
     """
-    built = BUILDERS[experiments[name].name](**sizes)
+    built = build_models(experiments[name], **changes)
     return built.training if isinstance(built, EncoderDecoder) else built
 
 
-def build_encoder_decoder(name: str, **sizes) -> EncoderDecoder:
-    """The training, encoder and step model of an encoder-decoder; they share their layers.
+def build_models(experiment: Experiment, seed: int = 42, **changes) -> keras.Model | EncoderDecoder:
+    """All models of an experiment: one of a classifier, else training, encoder and step model.
 
-    Arguments and errors as for ``build``.
+    Args:
+        experiment: its fields are the arguments of the same names of its network's builder.
+        seed: of an encoder-decoder's initial weights and dropout; a classifier has those of
+            ``keras.utils.set_random_seed``.
+        **changes: arguments that differ from the record, e.g. the sizes of other data.
     """
-    return BUILDERS[experiments[name].name](**sizes)
+    builder = NETWORKS[experiment.network]
+    fields = vars(experiment) | {"seed": seed}
+    taken = {name: fields[name] for name in inspect.signature(builder).parameters if name in fields}
+    return builder(**(taken | dict(experiment.sizes) | changes))

@@ -1,18 +1,18 @@
 """The captioner of 2021-22 Q3: an image as a grid of features, read by an LSTM decoder.
 
-The features of real images come from a frozen, ImageNet-pretrained ResNet-18 and are computed
-once (`resnet_features`); synthetic scenes have a small CNN that is trained with the captioner
-(`scene_encoder`).
+Where the features come from is said in `image_encoder`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from hw2_keras.errors import UsageError
 from hw2_keras.models.attention import AdditiveAttention, linear_uniform
 from hw2_keras.models.encoder_decoder import EncoderDecoder, lstm_arguments, seeds
+from hw2_keras.models.image_encoder import scene_encoder
 
 
 @keras.saving.register_keras_serializable("hw2_keras")
@@ -98,8 +98,8 @@ class AttentionLSTM(keras.layers.Layer):
 
 def build_captioner(
     vocabulary_size: int,
-    attention: bool,
-    image_encoder: keras.Model | tuple[int, int],
+    attention: str | None,
+    features: Sequence[int] | keras.Model | None,
     hidden: int = 256,
     word_size: int = 100,
     attention_size: int = 100,
@@ -113,9 +113,10 @@ def build_captioner(
 
     Args:
         vocabulary_size: V, specials included.
-        attention: whether to attend.
-        image_encoder: shape (P, C) of precomputed features, which are then the source; or a model
-            (images -> (B, P, C)) that is trained with the captioner, its input the source.
+        attention: None or "additive".
+        features: shape (P, C) of precomputed features, which are then the source; or a model
+            (images -> (B, P, C)) that is trained with the captioner, its input the source; None
+            for that of synthetic scenes, see `scene_encoder`.
         hidden, word_size, attention_size: sizes of the LSTM, the embedding, the attention.
         dropout: rate on h.
         seed: of all initial weights and of dropout. Embedding and output weights start uniform in
@@ -123,13 +124,19 @@ def build_captioner(
 
     Returns:
         The three models; ``step`` takes ``memory`` only with attention, and never a ``mask``.
+
+    Raises:
+        UsageError: another attention.
     """
+    if attention not in (None, "additive"):
+        raise UsageError(f"attention={attention!r}: expected None or 'additive'")
+    image_encoder = scene_encoder(seed=seed) if features is None else features
     seed = seeds(seed)
     if isinstance(image_encoder, keras.Model):
         source = keras.Input(image_encoder.input_shape[1:], dtype="uint8", name="source")
         memory = image_encoder(source)
     else:
-        source = memory = keras.Input(image_encoder, name="source")
+        source = memory = keras.Input(tuple(features), name="source")
     mean = layers.GlobalAveragePooling1D(name="mean_feature")(memory)
     h = _linear(hidden, mean.shape[-1], seed, "h")(mean)
     c = _linear(hidden, mean.shape[-1], seed, "c")(mean)

@@ -27,25 +27,15 @@ def parameter_mlp() -> Model:
     return Model(image, logits, name="parameter_mlp")
 
 
-def fashion_cnn(dropout: float = 0.3) -> Model:
-    """Q2 of 2021-22: 769,930 parameters. (N, 28, 28, 1) -> logits (N, 10).
+def two_block_cnn(name: str, filters: tuple[int, int], first_kernel: int, dropout: float) -> Model:
+    """Q2 of 2021-22 and 2022-23. (N, 28, 28, 1) -> logits (N, 10).
 
     Args:
+        name: of the model.
+        filters: of the two convolutions: 16 and 32 (fashion_cnn), 8 and 16 (kmnist_cnn).
+        first_kernel: side of the first convolution's kernel: 3 (fashion_cnn) or 5 (kmnist_cnn).
         dropout: rate after the first dense layer; report 001 took 0.2.
     """
-    return _two_block_cnn("fashion_cnn", filters=(16, 32), first_kernel=3, dropout=dropout)
-
-
-def kmnist_cnn(dropout: float = 0.3) -> Model:
-    """Q2 of 2022-23: 420,906 parameters. (N, 28, 28, 1) -> logits (N, 10).
-
-    Args:
-        dropout: rate after the first dense layer.
-    """
-    return _two_block_cnn("kmnist_cnn", filters=(8, 16), first_kernel=5, dropout=dropout)
-
-
-def _two_block_cnn(name: str, filters: tuple[int, int], first_kernel: int, dropout: float) -> Model:
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Conv2D(filters[0], first_kernel, padding="same", name="conv1")(image)  # 28x28
     x = layers.ReLU(name="relu1")(x)

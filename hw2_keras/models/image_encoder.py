@@ -1,25 +1,24 @@
-"""What turns a captioner's images into features: a frozen ResNet, or a small CNN for scenes."""
+"""What turns a captioner's images into features.
+
+Real images pass once through a frozen, ImageNet-pretrained ResNet-18 (`resnet_features`);
+synthetic scenes have a small CNN that is trained with the captioner (`scene_encoder`).
+"""
 
 import hashlib
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from keras_nlp.models import ResNetBackbone
 from tqdm import tqdm
 
 from hw2_keras.errors import UsageError
+from hw2_keras.files import first_line, write_atomically
 from hw2_keras.models.encoder_decoder import seeds
 
 GRID = 16  # positions per side of the course's feature map
-
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
@@ -61,12 +60,14 @@ def resnet_encoder(preset: str | Path = "resnet_18_imagenet", image_size: int = 
         UsageError: the preset cannot be read, holds another network, or its map for such images
             is not a multiple of 16x16.
     """
+    from keras_nlp.models import ResNetBackbone  # takes seconds, and only real images need it
+
     try:
         backbone = ResNetBackbone.from_preset(str(preset))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
             f"image encoder {str(preset)!r} cannot be read "
-            f"({type(error).__name__}: {_first_line(error)}): expected the name or the complete "
+            f"({type(error).__name__}: {first_line(error)}): expected the name or the complete "
             "folder of a KerasHub preset for ResNetBackbone"
         ) from error
     backbone.trainable = False
@@ -111,9 +112,7 @@ def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str)
     for start in tqdm(range(0, len(images), 8), desc="image features", unit="batch"):
         features[start : start + 8] = encode(images[start : start + 8])
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.part{os.getpid()}.npy")
-    np.save(partial, features)
-    partial.replace(path)
+    write_atomically(path, lambda file: np.save(file, features))
     return features
 
 
@@ -122,14 +121,10 @@ def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         features = np.load(path)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(
-            f"{path} is damaged ({_first_line(error)}): delete it to compute it again"
+            f"{path} is damaged ({first_line(error)}): delete it to compute it again"
         ) from error
     if features.shape != shape:
         raise UsageError(
             f"{path} holds {features.shape}, expected {shape}: delete it to compute it again"
         )
     return features
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

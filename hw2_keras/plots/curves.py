@@ -1,9 +1,4 @@
-"""Every figure of the homework, from arrays and histories to PNG and PDF.
-
-Each function takes plain arrays or histories and returns a `matplotlib.figure.Figure`; `save`
-writes it. Nothing here knows pyplot, Keras or a run folder. Colours are those of Okabe and Ito
-("Color Universal Design", 2008), and figures are as wide as an A4 text block, so that their 9-point
-labels are as large as the text around them.
+"""Plots of histories: curves over the epochs, over rates, over seeds, over widths of a beam.
 
 A *history* is a mapping from column to one number per epoch: `epoch`, `loss` (mean over the
 batches of the epoch), `running_loss` (mean over all batches since epoch 1, which the course plots
@@ -11,11 +6,9 @@ as its training loss) and one validation metric (`val_accuracy`, `val_error_rate
 `val_bleu4`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,24 +22,15 @@ from matplotlib.ticker import (
 )
 
 from hw2_keras.errors import UsageError
-
-if TYPE_CHECKING:
-    from hw2_keras.experiments import Reported
-from hw2_keras.plots.style import GREY, MARKERS, OKABE_ITO, PAGE_WIDTH, cells, label, styled
+from hw2_keras.experiments import Reported
+from hw2_keras.metrics import METRICS
+from hw2_keras.plots.style import GREY, MARKERS, OKABE_ITO, PAGE_WIDTH, axis_label, cells, styled
 
 History = Mapping[str, Sequence[float]]
 
 
 REPORT_STYLES = (":", "-.", (0, (1, 3)), (0, (6, 3)), (0, (6, 2, 1, 2)))
-
-
-VALIDATION_METRICS = ("val_accuracy", "val_error_rate", "val_cer", "val_bleu4")
-
-
-LOSSES = {
-    "loss": "training loss, mean of the epoch",
-    "running_loss": "training loss, running mean since epoch 1",
-}
+LOSSES = ("loss", "running_loss")
 
 
 class BeamRow(NamedTuple):
@@ -73,7 +57,7 @@ def curves(history: History, title: str, reference: Sequence[Reported] = ()) -> 
     left.plot(*_points(history, "loss"), "o-", label="mean of the epoch")
     left.plot(*_points(history, "running_loss"), "s--", label="running mean since epoch 1")
     right.plot(*_points(history, metric), "o-", label="this run")
-    for axes, columns in ((left, tuple(LOSSES)), (right, (metric,))):
+    for axes, columns in ((left, LOSSES), (right, (metric,))):
         here = [r for r in reference if r.metric in columns]
         for entry, style in zip(here, REPORT_STYLES, strict=False):
             name = f"report {entry.report}: {entry.value:.4g}"
@@ -81,7 +65,7 @@ def curves(history: History, title: str, reference: Sequence[Reported] = ()) -> 
         _epoch_axis(axes)
         _legend_below(axes)
     left.set_ylabel("training loss")
-    right.set_ylabel(label(metric))
+    right.set_ylabel(axis_label(metric))
     return figure
 
 
@@ -114,7 +98,7 @@ def sweep_curves(
     styles = _reported_lines(panels, reported, colours)
     for column, axes in panels.items():
         _epoch_axis(axes)
-        title = LOSSES.get(column) or label(column)
+        title = METRICS[column].title if column in LOSSES else axis_label(column)
         axes.set_title(title[0].upper() + title[1:])
         if column != metric:
             _log_axis(axes)
@@ -148,7 +132,7 @@ def metric_curves(
         label = name if len(runs) == 1 else f"{name} (mean of {len(runs)} seeds ± 1 s.d.)"
         _mean_and_band(axes, points[0][0], values.T, label, index)
     _epoch_axis(axes)
-    axes.set_ylabel(label(metric))
+    axes.set_ylabel(axis_label(metric))
     axes.legend()
     return figure
 
@@ -181,19 +165,18 @@ def beam_figure(rows: Sequence[BeamRow]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(experiment)
         axes.set_xlabel("beam width")
-        axes.set_ylabel(label(metric), fontsize=8)
+        axes.set_ylabel(axis_label(metric), fontsize=8)
     handles = figure.axes[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 def _validation_metric(history: History) -> str:
-    for metric in VALIDATION_METRICS:
+    known = [f"val_{name}" for name, each in METRICS.items() if each.higher_is_better is not None]
+    for metric in known:
         if metric in history:
             return metric
-    raise UsageError(
-        f"no validation metric in the history: expected {', '.join(VALIDATION_METRICS)}"
-    )
+    raise UsageError(f"no validation metric in the history: expected one of {', '.join(known)}")
 
 
 def _points(history: History, column: str) -> tuple[Sequence[float], Sequence[float]]:

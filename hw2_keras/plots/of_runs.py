@@ -13,7 +13,7 @@ from hw2_keras.experiments import Reported
 from hw2_keras.plots import curves, of_images, of_texts, of_theory, style
 from hw2_keras.plots.of_texts import ExampleRow
 from hw2_keras.runs import Run
-from hw2_keras.training import classification, sequences
+from hw2_keras.training import captioning, classification, sequences
 
 ATTENTION_MAPS = 3  # test examples whose attention is drawn
 EXAMPLES = 4  # best, median and worst examples each
@@ -25,13 +25,8 @@ def illustrate(run: Run) -> list[Path]:
     Returns:
         The PNG files; a PDF of the same name is beside each.
     """
-    draw = {
-        "classification": classifier_figures,
-        "transduction": pair_figures,
-        "captioning": caption_figures,
-    }[run.experiment.task]
-    figures = {"curves": curves.curves(run.history, title(run), reported_at(run))} | draw(run)
-    return _save(figures, run.path / "plots")
+    drawn = {"curves": curves.curves(run.history, title(run), reported_at(run))}
+    return _save(drawn | PLOTS_OF[run.experiment.task](run), run.path / "plots")
 
 
 def title(run: Run) -> str:
@@ -51,35 +46,36 @@ def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
     """
     best = next((run for run in sweep if run.best), sweep[0])
     histories = {run.learning_rate: run.history for run in sweep}
-    reported = best.experiment.reported
-    figures = {"curves_all_rates": curves.sweep_curves(histories, best.learning_rate, reported)}
+    comparable = [run for run in sweep if not run.departures]
+    reported = [entry for run in comparable for entry in reported_at(run)]
+    drawn = {"curves_all_rates": curves.sweep_curves(histories, best.learning_rate, reported)}
     image = best.data().train.image[0]
     maps = {run.learning_rate: first_maps(run.model(), image) for run in sweep}
-    figures["activation_maps"] = of_images.activation_maps(image, maps)
-    return _save(figures, folder) + illustrate(best)
+    drawn["activation_maps"] = of_images.activation_maps(image, maps)
+    return _save(drawn, folder) + illustrate(best)
 
 
-def classifier_figures(run: Run) -> dict[str, Figure]:
+def classifier_plots(run: Run) -> dict[str, Figure]:
     """Filters, confusion matrix and misclassified test images of one run."""
     data, model = run.data(), run.model()
-    figures = {}
+    drawn = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     for layer in convolutions:
-        figures[f"filters_{layer.name}"] = of_images.filters(np.asarray(layer.kernel))
+        drawn[f"filters_{layer.name}"] = of_images.filters(np.asarray(layer.kernel))
     confusion = np.array(run.metrics["test_confusion"])
-    figures["confusion_matrix"] = of_images.confusion_matrix(confusion, data.classes)
+    drawn["confusion_matrix"] = of_images.confusion_matrix(confusion, data.classes)
     logits = classification.predict_logits(model, data.test)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    figures["misclassified"] = of_images.misclassified(
+    drawn["misclassified"] = of_images.misclassified(
         data.test.image, data.test.label, logits.argmax(1), probabilities, data.classes
     )
-    return figures
+    return drawn
 
 
-def pair_figures(run: Run) -> dict[str, Figure]:
+def pair_plots(run: Run) -> dict[str, Figure]:
     """Best, median and worst test examples; with attention, where the decoder looked."""
-    data, models = run.data(), run.models()
-    prepared = sequences.prepare(data, run.path.parent)
+    prepared, models = run.prepared(), run.models()
+    data = prepared.data
     found = sequences.decode_split(
         models, prepared.test, data.target_vocabulary, run.experiment.max_length
     )
@@ -96,39 +92,39 @@ def pair_figures(run: Run) -> dict[str, Figure]:
         for group, chosen in groups.items()
         for i in chosen
     ]
-    figures = {"examples": of_texts.examples_table(rows, "error rate")}
+    drawn = {"examples": of_texts.examples_table(rows, "error rate")}
     if decoding.has_attention(models):
         for number, source in enumerate(data.test.source[:ATTENTION_MAPS], 1):
             ids = data.source_vocabulary.encode_batch([source])
             decoded = decoding.greedy(models, ids, run.experiment.max_length)
             tokens = [data.target_vocabulary.tokens[i] for i in decoded.tokens[0, 0].numpy()]
-            figures[f"attention_{number}"] = of_texts.attention_map(
+            drawn[f"attention_{number}"] = of_texts.attention_map(
                 decoded.attention[0].numpy(), data.source_vocabulary.split(source), tokens
             )
-    return figures
+    return drawn
 
 
-def caption_figures(run: Run) -> dict[str, Figure]:
+def caption_plots(run: Run) -> dict[str, Figure]:
     """The homework's three test images with their captions, and the attention of each word."""
-    data, models = run.data(), run.models()
-    prepared = sequences.prepare(data, run.path.parent, run.record.get("encoder"))
-    chosen = sequences.shown_images(data)
+    prepared, models = run.prepared(), run.models()
+    data = prepared.data
+    chosen = captioning.shown_images(data)
     images = [data.test.image[i] for i in chosen]
     decoded = decoding.greedy(models, prepared.test[chosen], run.experiment.max_length)
-    captions = [data.vocabulary.decode(ids) for ids in decoded.tokens[:, 0].numpy()]
-    references = [data.test.captions[i] for i in chosen]
-    figures = {"captions": of_images.captioned_images(images, captions, references)}
+    captions = [data.target_vocabulary.decode(ids) for ids in decoded.tokens[:, 0].numpy()]
+    references = [data.test.target[i] for i in chosen]
+    drawn = {"captions": of_images.captioned_images(images, captions, references)}
     if decoding.has_attention(models):
         for row, (image, caption) in enumerate(zip(images, captions, strict=True)):
             words = caption.split()
             weights = decoded.attention[row, : len(words)].numpy()
             name = f"attention_{data.test.image_id[chosen[row]]}"
-            figures[name] = of_images.caption_attention(image, words, weights)
-    return figures
+            drawn[name] = of_images.caption_attention(image, words, weights)
+    return drawn
 
 
 def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
-    """Draws the validation metric of several runs in one figure, seeds as a band.
+    """Draws the validation metric of several runs in one plot, seeds as a band.
 
     Args:
         compared: runs of experiments with the same validation metric.
@@ -158,7 +154,7 @@ def illustrate_paper(folder: Path) -> list[Path]:
     starts = np.random.default_rng(0).uniform(-1.2, 1.2, (8, 2))
     blocks = [(3, 1), (2, 2)]  # one block of intel_cnn: convolution 3x3, pool 2
     stacks = {"two 3x3": [(3, 1)] * 2, "three 3x3": [(3, 1)] * 3, "three blocks": blocks * 3}
-    figures = {
+    drawn = {
         "convolution_matrix": of_theory.plot_matrix((3, 3), (5, 6)),
         "equivariance": of_theory.plot_equivariance(mountain, edge),
         "pooling": of_theory.plot_pooling(glyphs.image[:20] / 255, edge[:, :, :1]),
@@ -168,7 +164,7 @@ def illustrate_paper(folder: Path) -> list[Path]:
         "hopfield_storage": of_theory.plot_storage(patterns),
         "hopfield_retrieval": of_theory.plot_retrieval(patterns),
     }
-    return _save(figures, folder)
+    return _save(drawn, folder)
 
 
 def first_maps(model: keras.Model, image: np.ndarray) -> np.ndarray:
@@ -177,10 +173,17 @@ def first_maps(model: keras.Model, image: np.ndarray) -> np.ndarray:
     return np.asarray(first(classification.scale(image[None])))[0]
 
 
-def reported_at(run: Run) -> list[Reported]:
-    """The reports' figures that belong to this run's learning rate."""
-    return [r for r in run.experiment.reported if r.learning_rate in (None, run.learning_rate)]
+def reported_at(run: Run) -> Sequence[Reported]:
+    """The reports' figures that this run can be compared with: none unless it is their protocol."""
+    return () if run.departures else run.experiment.reported_at(run.learning_rate)
 
 
-def _save(figures: dict[str, Figure], folder: Path) -> list[Path]:
-    return [style.save(figure, folder / name)[0] for name, figure in figures.items()]
+def _save(drawn: dict[str, Figure], folder: Path) -> list[Path]:
+    return [style.save(figure, folder / name)[0] for name, figure in drawn.items()]
+
+
+PLOTS_OF = {
+    "classification": classifier_plots,
+    "transduction": pair_plots,
+    "captioning": caption_plots,
+}

@@ -1,7 +1,7 @@
 """The pictures of the paper questions: each function takes data and returns a Figure.
 
-All are drawn at page width (6.3 inches) and need no display; save one with
-``figure.savefig(path)``.
+All are drawn at page width (6.3 inches) in the style of `hw2_keras.plots.style` and need no
+display; ``style.save`` writes one.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from hw2_keras.plots.style import GREY, OKABE_ITO, PAGE_WIDTH, bare, styled
 from hw2_keras.theory import attention, convolution, hopfield
 from hw2_keras.theory.convolution import ImageMap
 from hw2_keras.theory.parameters import output_size
 
-PAGE_WIDTH = 6.3  # inches: A4 less two margins of 25 mm
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-
+@styled
 def plot_matrix(
     kernel_size: tuple[int, int], image_shape: tuple[int, int], stride: int = 1, padding: int = 0
 ) -> Figure:
@@ -43,7 +41,9 @@ def plot_matrix(
     size = (PAGE_WIDTH, PAGE_WIDTH * matrix.shape[0] / matrix.shape[1] + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    distinct = COLOURS if count <= len(COLOURS) else colormaps["turbo"](np.linspace(0, 1, count))
+    distinct = (
+        OKABE_ITO if count <= len(OKABE_ITO) else colormaps["turbo"](np.linspace(0, 1, count))
+    )
     colours = ["white", *distinct[:count]]
     axes.imshow(matrix, cmap=ListedColormap(colours), vmin=-0.5, vmax=count + 0.5)
     output_width = output_size(image_shape[1], kernel_size[1], stride, padding).value
@@ -62,11 +62,11 @@ def plot_matrix(
     axes.set_title(
         f"{kernel_size[0]}x{kernel_size[1]} filter on {image_shape[0]}x{image_shape[1]} pixels: "
         f"{counts.free} free parameters, {counts.nonzeros:,} non-zeros of {counts.entries:,}",
-        fontsize=10,
     )
     return figure
 
 
+@styled
 def plot_equivariance(image: np.ndarray, kernel: np.ndarray) -> Figure:
     """f(Tx) beside T f(x) for a shift, a quarter turn, a zoom and a turned hue (2021-22 Q2).
 
@@ -99,16 +99,18 @@ def plot_equivariance(image: np.ndarray, kernel: np.ndarray) -> Figure:
     for column, (name, before, after, margin) in enumerate(changes):
         gap = convolution.relative_gap(features, image, before, after, margin)
         axes[0, column].imshow(before(image))
-        axes[0, column].set_title(name, fontsize=10)
+        axes[0, column].set_title(name)
         for row, response in ((1, features(before(image))), (2, after(features(image)))):
             axes[row, column].imshow(response[..., 0], cmap="RdBu", vmin=-scale, vmax=scale)
-        axes[2, column].set_xlabel(f"difference {gap:.0%}", fontsize=10)
+        axes[2, column].set_xlabel(f"difference {gap:.0%}")
     for row, label in enumerate(("Tx", "f(Tx)", "T f(x)")):
-        axes[row, 0].set_ylabel(label, fontsize=10)
-    _without_ticks(axes)
+        axes[row, 0].set_ylabel(label)
+    for axis in axes.flat:
+        bare(axis)
     return figure
 
 
+@styled
 def plot_pooling(
     images: np.ndarray, kernel: np.ndarray, shifts: Sequence[int] = range(7)
 ) -> Figure:
@@ -121,7 +123,6 @@ def plot_pooling(
     """
     figure = Figure(figsize=(PAGE_WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=COLOURS)
     side = min(images.shape[1:3])
     for pool, style in ((1, "o-"), (2, "s-"), (4, "^-"), (side, "d-")):
         curve = [
@@ -129,11 +130,11 @@ def plot_pooling(
             for shift in shifts
         ]
         label = {1: "no pooling", side: "global max-pool"}.get(pool, f"{pool}x{pool} max-pool")
-        axes.plot(list(shifts), curve, style, label=label, markersize=4)
+        axes.plot(list(shifts), curve, style, label=label)
     axes.set_xlabel("shift of the image (pixels)")
     axes.set_ylabel("change of the features")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    axes.legend()
     return figure
 
 
@@ -147,6 +148,7 @@ def _pooling_gap(image: np.ndarray, kernel: np.ndarray, pool: int, shift: int) -
     return convolution.relative_gap(features, image, lambda x: convolution.translate(x, 0, shift))
 
 
+@styled
 def plot_receptive_fields(
     stacks: dict[str, Sequence[tuple[int, int]]], image_size: int = 32
 ) -> Figure:
@@ -165,29 +167,31 @@ def plot_receptive_fields(
         axis.imshow(gradient, cmap="viridis")
         corner = (left - 0.5, top - 0.5)
         axis.add_patch(Rectangle(corner, size, size, fill=False, color="white", linewidth=1.5))
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel(f"{size}x{size} pixels", fontsize=10)
-    _without_ticks(axes)
+        axis.set_title(title)
+        axis.set_xlabel(f"{size}x{size} pixels")
+    for axis in axes.flat:
+        bare(axis)
     return figure
 
 
+@styled
 def plot_head_difference(conditions: Sequence[float]) -> Figure:
     """max ``|P − P'|`` of two equal heads against B's condition number (2021-22 Q1)."""
     figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=COLOURS)
     differences = attention.difference_by_condition(conditions)
-    axes.loglog(conditions, differences, "o-", label="measured, mean of 20 heads", markersize=4)
+    axes.loglog(conditions, differences, "o-", label="measured, mean of 20 heads")
     bound = np.finfo(float).eps * np.asarray(conditions)
-    axes.loglog(conditions, bound, "--", color="0.5", label="κ·ε, double precision")
+    axes.loglog(conditions, bound, "--", color=GREY, label="κ·ε, double precision")
     _plain_ticks(axes.xaxis, axes.yaxis)
     axes.set_xticks(10.0 ** np.arange(0, 15, 2))
     axes.set_xlabel("condition number κ of B")
     axes.set_ylabel("largest difference of P")
-    axes.legend(frameon=False)
+    axes.legend()
     return figure
 
 
+@styled
 def plot_energy(beta: float, X: np.ndarray, starts: np.ndarray) -> Figure:
     """The energy of two-dimensional states, with descents from ``starts`` (2024-25 Q1).
 
@@ -202,18 +206,19 @@ def plot_energy(beta: float, X: np.ndarray, starts: np.ndarray) -> Figure:
     grid = np.linspace(-reach, reach, 121)
     states = np.stack(np.meshgrid(grid, grid), axis=-1)
     plane.contourf(grid, grid, hopfield.energy(states, X, beta), levels=25, cmap="viridis")
-    for start, colour in zip(starts, cycle(COLOURS[1:])):
+    for start, colour in zip(starts, cycle(OKABE_ITO[1:])):
         descent = hopfield.descend(start, X, beta)
         plane.plot(*descent.states.T, ".-", color=colour, linewidth=1.2)
         curves.plot(descent.energies, ".-", color=colour)
     plane.plot(*X.T, "w*", markersize=11, markeredgecolor="black")
     plane.set_aspect("equal")
-    plane.set_title(f"energy, β = {beta:g}; stars: stored", fontsize=10)
-    curves.set_title("energy along each descent", fontsize=10)
+    plane.set_title(f"energy, β = {beta:g}; stars: stored")
+    curves.set_title("energy along each descent")
     curves.set_xlabel("update")
     return figure
 
 
+@styled
 def plot_storage(
     patterns: np.ndarray, share: float = 0.2, betas: Sequence[float] = (0.005, 0.03, 0.2)
 ) -> Figure:
@@ -244,11 +249,14 @@ def plot_storage(
             axes[row, column].imshow(
                 state.reshape(patterns.shape[1:]), cmap="gray_r", vmin=-1, vmax=1
             )
-        axes[row, 0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
-    _without_ticks(axes)
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)  # white pictures on white paper
     return figure
 
 
+@styled
 def plot_retrieval(patterns: np.ndarray, shares: Sequence[float] = (0.1, 0.3, 0.4)) -> Figure:
     """Share of patterns retrieved against β, for several corruptions (2024-25 Q1).
 
@@ -260,7 +268,6 @@ def plot_retrieval(patterns: np.ndarray, shares: Sequence[float] = (0.1, 0.3, 0.
     betas = np.geomspace(1e-3, 1, 40)
     figure = Figure(figsize=(PAGE_WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=COLOURS)
     for share, style in zip(shares, ("-", "--", ":", "-."), strict=False):
         found = np.mean(
             [
@@ -271,12 +278,12 @@ def plot_retrieval(patterns: np.ndarray, shares: Sequence[float] = (0.1, 0.3, 0.
         )
         axes.semilogx(betas, found, style, label=f"{share:.0%} flipped")
     attention_beta = 1 / np.sqrt(X.shape[1])
-    axes.axvline(attention_beta, color="0.6", linewidth=1)
-    axes.text(attention_beta * 1.05, 0.03, "1/√D", color="0.4")
+    axes.axvline(attention_beta, color=GREY, linewidth=1)
+    axes.text(attention_beta * 1.05, 0.03, "1/√D", color=GREY)
     _plain_ticks(axes.xaxis)
     axes.set_xlabel("inverse temperature β")
     axes.set_ylabel("share retrieved")
-    axes.legend(frameon=False)
+    axes.legend()
     return figure
 
 
@@ -285,9 +292,3 @@ def _plain_ticks(*axes: Axis) -> None:
     for axis in axes:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def _without_ticks(axes: np.ndarray) -> None:
-    for axis in np.ravel(axes):
-        axis.set_xticks([])
-        axis.set_yticks([])

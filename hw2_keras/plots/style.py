@@ -1,10 +1,15 @@
-"""How every plot looks, and how it is saved: Okabe and Ito's colours, A4 text width."""
+"""How every plot looks, and how it is saved.
+
+The functions of `curves`, `of_images`, `of_texts` and `of_theory` take plain arrays, texts or
+histories and return a `matplotlib.figure.Figure`; `save` writes it. Nothing there knows pyplot,
+Keras or a run folder; `of_runs` decides what is drawn of a run. Colours are those of Okabe and Ito
+("Color Universal Design", 2008), and plots are as wide as an A4 text block, so that their 9-point
+labels are as large as the text around them.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hw2_keras import metrics
 from hw2_keras.errors import UsageError
+from hw2_keras.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     pass
@@ -43,18 +50,6 @@ PAGE_WIDTH = 6.3  # inches: A4 less two margins of 25 mm
 
 
 DPI = 150
-
-
-SPLITS = {"val": "validation", "test": "test"}
-
-
-METRICS = {
-    "accuracy": "accuracy",
-    "error_rate": "error rate (lower is better)",
-    "cer": "CER (lower is better)",
-    "wer": "WER (lower is better)",
-    "bleu4": "BLEU-4",
-}
 
 
 styled = matplotlib.rc_context(
@@ -91,9 +86,10 @@ def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
     }
     # not Path.with_suffix, which would cut "curves_0.01" at its dot
     paths = {kind: Path(f"{path_without_suffix}.{kind}") for kind in nothing}
+    make_folder(paths["png"].parent)
     contents = {kind: _render(figure, kind, metadata) for kind, metadata in nothing.items()}
     for kind, path in paths.items():
-        _write_atomically(path, contents[kind])
+        write_atomically(path, lambda file, content=contents[kind]: file.write(content))
     return paths["png"], paths["pdf"]
 
 
@@ -113,24 +109,10 @@ def _render(figure: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
     return compact.getvalue()
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}; expected a writable folder with free space,"
-            " choose another one"
-        ) from error
-
-
-def label(metric: str) -> str:
-    split, _, name = metric.partition("_")
-    return f"{SPLITS[split]} {METRICS[name]}"
+def axis_label(figure: str) -> str:
+    """What an axis of a figure of a run is called: "validation CER (lower is better)"."""
+    lower = metrics.metric(figure).higher_is_better is False
+    return metrics.label(figure) + (" (lower is better)" if lower else "")
 
 
 def cells(grid: np.ndarray, count: int) -> list[tuple[Axes, int]]:

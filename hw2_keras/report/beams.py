@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hw2_keras import files
-from hw2_keras.data.pairs import PairData
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 from hw2_keras.plots import curves, style
 from hw2_keras.plots.curves import BeamRow
 from hw2_keras.report.tables import format_table
 from hw2_keras.runs import Run
-from hw2_keras.training import sequences
+from hw2_keras.training import TASKS, sequences
 
 WIDTHS = (1, 2, 5, 10)
 
@@ -32,13 +31,11 @@ def study(run: Run) -> list[dict]:
     Raises:
         UsageError: the run is a classifier.
     """
-    if run.experiment.task == "classification":
+    experiment = run.experiment
+    if "beam" not in TASKS[experiment.task].SEARCHES:
         raise UsageError(f"{run.path} is a classifier: beam search needs an encoder-decoder")
-    data, experiment = run.data(), run.experiment
-    prepared = sequences.prepare(data, run.path.parent, run.record.get("encoder"))
-    models, rows = run.models(), []
-    vocabulary = sequences.output_vocabulary(data)
-    truth = data.test.target if isinstance(data, PairData) else data.test.captions
+    prepared, models, rows = run.prepared(), run.models(), []
+    vocabulary, truth = prepared.data.target_vocabulary, prepared.data.test.target
     for num_beams in WIDTHS:
         for normalised in (True, False):
             started = time.perf_counter()
@@ -51,7 +48,7 @@ def study(run: Run) -> list[dict]:
                 num_beams=num_beams,
                 length_penalty=float(normalised),
             )
-            found = sequences.figures(data.name, texts, truth)
+            found = sequences.figures(experiment.measures, texts, truth)
             rows.append(
                 {
                     "experiment": experiment.name,

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from hw2_keras import metrics
 from hw2_keras._version import __version__
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
@@ -28,29 +29,6 @@ REPORTS = {
         {r.report for e in experiments.values() if e.edition == edition for r in e.reported}
     )
     for edition in dict.fromkeys(e.edition for e in experiments.values())
-}
-NAMES = {
-    "running_loss": "running loss",
-    "loss": "epoch loss",
-    "val_loss": "validation loss",
-    "test_loss": "test loss",
-    "val_accuracy": "validation accuracy",
-    "test_accuracy": "test accuracy",
-    "val_bleu4": "validation BLEU-4",
-    "test_bleu4": "test BLEU-4",
-    "val_error_rate": "validation error rate",
-    "test_error_rate": "test error rate",
-    "val_cer": "validation CER",
-    "test_cer": "test CER",
-    "val_wer": "validation WER",
-    "test_wer": "test WER",
-    "test_nucleus_cer": "test CER, nucleus",
-    "test_nucleus_wer": "test WER, nucleus",
-    "test_wer_at_3": "test WER@3, nucleus",
-}
-CURVES = {
-    "running_loss": "training loss, mean over all batches since epoch 1",
-    "loss": "training loss, mean of the epoch",
 }
 # What a task's runs draw: the files, and what they show; {} is the part of the name behind *.
 PICTURES = {
@@ -191,7 +169,9 @@ def _glance_row(
     printed = {f.reported.report: f.reported.value for f in here}
     cells = [number(printed[r]) if r in printed else NONE for r in reports]
     ours = [f for f in here if f.runs]
-    remark = named(metric) + ("" if experiment.higher_is_better else ", lower is better")
+    remark = metrics.label(metric) + (
+        "" if metrics.metric(metric).higher_is_better else ", lower is better"
+    )
     if len(experiment.learning_rates) > 1:
         remark += f", rate {experiment.best_rate:g}"
     return [
@@ -231,7 +211,7 @@ def _figure_row(results: Results, figure: Figure) -> list[Cell]:
     row = [
         _link(experiment),
         text(reported.report),
-        text(named(reported.metric)),
+        text(metrics.label(reported.metric)),
         Cell(f"{figure.rate:g}", figure.rate),
         number(reported.value),
     ]
@@ -333,7 +313,7 @@ def _runs_table(experiment: Experiment, runs: Sequence[Run]) -> str:
         )
     for report in dict.fromkeys(r.report for r in experiment.reported):
         rows += _reported_rows(experiment, report, columns)
-    headings = ["rate", "seed", *map(named, columns), "time"]
+    headings = ["rate", "seed", *map(metrics.label, columns), "time"]
     note = "<p>* the rate with the best validation figure of its sweep.</p>"
     starred = note if any(run.best for run in runs) else ""
     return table(headings, rows, f"Runs of {experiment.name}") + starred
@@ -369,7 +349,11 @@ def _charts(experiment: Experiment, runs: Sequence[Run]) -> str:
             if r.metric == metric
         ]
         if any(math.isfinite(y) for line in lines for y in line.y):
-            title = CURVES.get(metric, named(metric))
+            title = (
+                metrics.METRICS[metric].title
+                if metric in metrics.METRICS
+                else metrics.label(metric)
+            )
             positive = all(not y <= 0 for line in lines for y in line.y)
             picture = chart(lines, levels, title, metric != experiment.metric and positive)
             drawn.append(f"<figure>{picture}<figcaption>{title}</figcaption></figure>")
@@ -403,7 +387,7 @@ def _pictures(experiment: Experiment, runs: Sequence[Run], results: Results) -> 
         folders = (shown.path / "plots", results.folder / sweep)
         paths = [path for folder in folders for path in sorted(folder.glob(pattern))]
         drawn += [_picture(path, title.format(_starred(path, pattern))) for path in paths]
-        if not paths and (pattern[:9] != "attention" or experiment.name.endswith("_attention")):
+        if not paths and (pattern[:9] != "attention" or experiment.attention):
             absent.append(re.sub(r" of (\w+ )?{}.*", "", title))
     seed = f"rate {shown.learning_rate:g}, seed {shown.record['protocol']['seed']}"
     pictures = f'<div class="pictures">{"".join(drawn)}</div>' if drawn else ""
@@ -476,7 +460,7 @@ def _beam_row(key: tuple, groups: dict[tuple, dict[bool, list[dict]]]) -> list[C
     return [
         _link(experiments[name]),
         text(source),
-        text(named(metric)),
+        text(metrics.label(metric)),
         Cell(str(width), width),
         text(listed(sorted({row["seed"] for row in measured}))),
         *cells,
@@ -511,7 +495,7 @@ def _parity_row(file: str, report: dict) -> list[Cell]:
         text(listed(report["batch_sizes"])),
         Cell(str(report["different_answers"]), report["different_answers"]),
         Cell(f"{difference:.1e}", difference),
-        text(named(report["metric"])),
+        text(metrics.label(report["metric"])),
         number(report["keras"]),
         number(report["onnx"]),
         Cell(f"{report['bytes'] / 1e6:.2f} MB", report["bytes"]),
@@ -527,7 +511,7 @@ def _others(results: Results) -> str:
             text(run.path.name),
             text(run.record["source"]),
             Cell(str(run.record["protocol"]["epochs"]), run.record["protocol"]["epochs"]),
-            text(named(run.experiment.metric)),
+            text(metrics.label(run.experiment.metric)),
             number(run.metrics[run.experiment.metric])
             if run.experiment.metric in run.metrics
             else NONE,
@@ -576,11 +560,6 @@ def number(value: float) -> Cell:
 def code(content: str) -> Cell:
     """A cell with a command."""
     return Cell(f"<code>{html.escape(content)}</code>", content)
-
-
-def named(metric: str) -> str:
-    """What a metric of ``run.json`` is called on the page."""
-    return NAMES.get(metric, metric)
 
 
 def listed(numbers: Iterable[int]) -> str:

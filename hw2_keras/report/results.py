@@ -3,8 +3,8 @@
 Reads JSON and CSV only: neither Keras nor TensorFlow is imported.
 """
 
-import json
 import math
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.files import first_line
-from hw2_keras.runs import HISTORY, RECORD, Run, open_run
+from hw2_keras.metrics import metric
+from hw2_keras.records import printable, read_beam_rows, read_parity_record
+from hw2_keras.runs import RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
 PARITY = ".parity.json"
-SMALLER_IS_BETTER = ("error_rate", "cer", "wer", "wer_at_3")
-LARGER_IS_BETTER = ("accuracy", "bleu4")
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,12 @@ class Figure(NamedTuple):
         None for losses, which are no aim as such, where the data are not the reports' own, and
         where the difference is within one standard deviation of the seeds.
         """
-        name = self.reported.metric.removeprefix("val_").removeprefix("test_")
-        name = name.removeprefix("nucleus_")
-        if not self.runs or self.notes or name not in SMALLER_IS_BETTER + LARGER_IS_BETTER:
+        higher_is_better = metric(self.reported.metric).higher_is_better
+        if not self.runs or self.notes or higher_is_better is None:
             return None
         if len(self.runs) > 1 and abs(self.difference) <= statistics.stdev(self.values):
             return None
-        return self.difference < 0 if name in SMALLER_IS_BETTER else self.difference > 0
+        return (self.difference > 0) == higher_is_better
 
 
 def read_results(folder: Path) -> Results:
@@ -100,38 +98,40 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: expected one with runs made by 'train'")
     problems: list[str] = []
+    paths = _files(folder, problems)
 
     def read(pattern: str, function: Callable[[Path], Any]) -> list[Any]:
         found = []
-        for path in sorted(folder.rglob(pattern)):
+        for path in (path for path in paths if path.match(pattern)):
             try:
                 found.append(function(path))
             except UsageError as error:
                 problems.append(str(error))
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-                problems.append(f"{path} is damaged ({first_line(error)}): restore it")
         return found
 
     runs = sorted(read(RECORD, _read_run), key=_order)
-    beams = {_setting(row): row for rows in read(BEAMS, _read_beams) for row in rows}
+    beams = {_setting(row): row for rows in read(BEAMS, read_beam_rows) for row in rows}
     return Results(
         folder,
-        tuple(run for run in runs if follows_protocol(run)),
-        tuple(run for run in runs if not follows_protocol(run)),
+        tuple(run for run in runs if not run.departures),
+        tuple(run for run in runs if run.departures),
         tuple(beams.values()),
         dict(read(f"*{PARITY}", _read_parity)),
         tuple(problems),
     )
 
 
-def follows_protocol(run: Run) -> bool:
-    """True for real data and the homework's own epochs, rates and settings, whatever the seed."""
-    experiment, protocol = run.experiment, run.record["protocol"]
-    settings = ("optimizer", "epochs", "batch_size", "dropout", "selection")
-    return (
-        run.record["source"] == "real"
-        and run.learning_rate in experiment.learning_rates
-        and all(protocol[name] == getattr(experiment, name) for name in settings)
+def _files(folder: Path, problems: list[str]) -> list[Path]:
+    """Whatever lies under the folder; a folder that cannot be listed becomes a problem."""
+
+    def unreadable(error: OSError) -> None:
+        reason = error.strerror or error
+        problems.append(printable(f"cannot list {error.filename} ({reason}): make it readable"))
+
+    return sorted(
+        Path(place, name)
+        for place, folders, files in os.walk(folder, onerror=unreadable)
+        for name in (*folders, *files)
     )
 
 
@@ -165,40 +165,12 @@ def spread(values: list[float], digits: int = 4) -> str:
 
 def _read_run(path: Path) -> Run:
     run = open_run(path.parent)
-    needed = ("source", "fingerprint", "origin", "notes", "training_seconds", "divergence")
-    for part, names in ((run.record, needed), (run.record["protocol"], ("seed", "epochs"))):
-        if missing := [name for name in names if name not in part]:
-            raise UsageError(f"{path} is damaged (no {missing[0]!r}): restore it or train again")
-    follows_protocol(run)
-    columns = ("loss", "running_loss", run.experiment.metric)
-    for name in (*columns, *(r.metric for r in run.experiment.reported)):
-        if not isinstance(run.metrics.get(name, 0.0), int | float):
-            raise UsageError(f"{path} is damaged ({name} is no number): restore it or train again")
-    history = path.parent / HISTORY
-    try:
-        empty = [name for name in ("epoch", *columns) if not run.history[name]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{history} is damaged ({first_line(error)}): restore it") from error
-    if empty:
-        raise UsageError(f"{history} is damaged (no {empty[0]}): restore it")
+    _ = run.history  # read now, so that a damaged one is reported and not met halfway
     return run
 
 
-def _read_beams(path: Path) -> list[dict[str, Any]]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    for row in rows:
-        experiments[row["experiment"]]
-        _setting(row)
-    return rows
-
-
 def _read_parity(path: Path) -> tuple[str, dict[str, Any]]:
-    report = json.loads(path.read_text(encoding="utf-8"))
-    needed = ("experiment", "source", "examples", "batch_sizes", "different_answers")
-    for name in (*needed, "max_difference", "metric", "keras", "onnx", "bytes", "passed"):
-        if name not in report:
-            raise UsageError(f"{path} is damaged (no {name!r}): repeat 'export verify'")
-    return path.name.removesuffix(PARITY) + ".onnx", report
+    return path.name.removesuffix(PARITY) + ".onnx", read_parity_record(path)
 
 
 def _setting(row: dict[str, Any]) -> tuple:

@@ -3,15 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
+from hw2_keras import metrics
+from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
-
-HEADINGS = {
-    "running_loss": "running loss",
-    "loss": "epoch loss",
-    "val_loss": "val loss",
-    "val_accuracy": "val acc",
-    "test_accuracy": "test acc",
-}
 
 
 def sweep_table(sweep: Sequence[Run]) -> str:
@@ -21,28 +15,35 @@ def sweep_table(sweep: Sequence[Run]) -> str:
     ``epoch loss`` the mean of the last epoch alone. A star marks the best rate.
     """
     columns = ("running_loss", "loss", "val_loss", "val_accuracy", "test_accuracy")
-    rows = [["rate", "by", *(HEADINGS[c] for c in columns), ""]]
+    rows = [["rate", "by", *map(metrics.label, columns), ""]]
     for run in sweep:
         figures = [f"{run.metrics[c]:.4f}" for c in columns]
         star = "*" if run.best else " "
         remark = run.record["divergence"] or ""
         rows.append([f"{run.learning_rate:g}{star}", "this run", *figures, remark])
-        reported = [r for r in run.experiment.reported if r.learning_rate == run.learning_rate]
+        reported = run.experiment.reported_at(run.learning_rate)
         for report in dict.fromkeys(r.report for r in reported):
             found = {r.metric: f"{r.value:.4f}" for r in reported if r.report == report}
-            rows.append(["", f"report {report}", *(found.get(c, "-") for c in columns), ""])
+            by = ", ".join([f"report {report}", *run.departures])
+            rows.append(["", by, *(found.get(c, "-") for c in columns), ""])
     return format_table(rows)
 
 
-def run_table(run: Run) -> str:
-    """Every figure of one run, with the reported ones beside it."""
-    rows = [["figure", "this run", "reported"]]
+def run_table(run: Run, by: str = "this run") -> str:
+    """Every figure of one run, with the reported ones of its rate beside it.
+
+    Args:
+        run: where it departs from the reports' protocol, the heading says what theirs was.
+        by: heading of its figures, e.g. "5 beams"; the reports' are greedy.
+    """
+    differences = ["greedy"] * (by != "this run") + run.departures
+    rows = [["figure", by, ", ".join(["reported", *differences])]]
     for name, value in run.metrics.items():
         if isinstance(value, (int, float)):
             reported = ", ".join(
                 f"{r.value:.4f} ({r.report})"
-                for r in run.experiment.reported
-                if r.metric == name and r.learning_rate in (None, run.learning_rate)
+                for r in run.experiment.reported_at(run.learning_rate)
+                if r.metric == name
             )
             rows.append(
                 [name, f"{value:.4f}" if isinstance(value, float) else str(value), reported]
@@ -56,17 +57,18 @@ def seeds_table(found: Sequence[Run]) -> str:
     Args:
         found: finished runs; those of one experiment are its seeds.
     """
-    rows = [["experiment", "seeds", "figure", "this", "reported"]]
     groups: dict[str, list[Run]] = {}
     for run in found:
         groups.setdefault(run.experiment.name, []).append(run)
+    differences = dict.fromkeys(each for run in found for each in run.departures)
+    rows = [["experiment", "seeds", "figure", "this", ", ".join(["reported", *differences])]]
     for name, group in groups.items():
         for metric in (group[0].experiment.metric, *test_metrics(group[0])):
             values = [run.metrics[metric] for run in group]
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             reported = ", ".join(
                 f"{r.value:.4f} ({r.report})"
-                for r in group[0].experiment.reported
+                for r in group[0].experiment.reported_at(group[0].learning_rate)
                 if r.metric == metric
             )
             seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
@@ -88,11 +90,3 @@ def heading(run: Run) -> str:
         f"{record['protocol']['epochs']} epochs, seed {record['protocol']['seed']}, "
         f"{record['training_seconds']:.0f} s"
     )
-
-
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of strings as aligned text, the first one underlined."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(line.rstrip() for line in lines)

@@ -46,10 +46,6 @@ class SparseMatrix:
             )
         return np.bincount(self.rows, self.values * vector[self.columns], self.shape[0])
 
-    def transpose(self) -> "SparseMatrix":
-        """Rows and columns exchanged."""
-        return SparseMatrix(self.columns, self.rows, self.values, self.shape[::-1])
-
 
 def sparse_matrix(
     kernel: np.ndarray, image_shape: Sequence[int], stride: int = 1, padding: Padding = "valid"
@@ -178,34 +174,6 @@ def convolve(
         window = padded[top : top + kernel.shape[0], left : left + kernel.shape[1]]
         z[r, s] = np.tensordot(window, kernel, axes=3)
     return z[..., 0] if plain else z
-
-
-def input_gradient(
-    kernel: np.ndarray,
-    image_shape: Sequence[int],
-    output_gradient: np.ndarray,
-    stride: int = 1,
-    padding: Padding = "valid",
-) -> np.ndarray:
-    """Gradient of a loss by the image: vec = Mᵀ·vec(gradient by the output) (2022-23 Q1).
-
-    z = Mx gives ∂L/∂x = Mᵀ ∂L/∂z: the backward pass of a convolution, and what a "transposed
-    convolution" computes forwards.
-
-    Args:
-        kernel, image_shape, stride, padding: as in :func:`sparse_matrix`.
-        output_gradient: ∂L/∂z, of the shape of the output (H', W') or (H', W', F).
-
-    Returns:
-        An array of ``image_shape``.
-    """
-    matrix = sparse_matrix(kernel, image_shape, stride, padding)
-    if output_gradient.size != matrix.shape[0]:
-        raise ValueError(
-            f"the output has {matrix.shape[0]} elements, the gradient {output_gradient.size}; "
-            "expected one number per output pixel and filter"
-        )
-    return matrix.transpose().dot(output_gradient.reshape(-1)).reshape(image_shape)
 
 
 class MatrixCounts(NamedTuple):
@@ -411,32 +379,30 @@ def receptive_fields(layers: Sequence[tuple[int, int]]) -> list[ReceptiveField]:
 
 
 def receptive_gradient(layers: Sequence[tuple[int, int]], image_size: int) -> np.ndarray:
-    """``|∂(centre output)/∂(pixel)|`` of the stack, from Keras by automatic differentiation.
+    """∂(centre output)/∂(pixel) of the stack, by the chain rule from the last layer to the first.
 
     Every filter and pool is a mean over its window, so that no path cancels another: the pixels
     with a gradient are the receptive field, and its fading towards the edge is the *effective* one.
+    Both axes are alike and independent: the gradient is the outer product of one axis with itself.
 
     Args:
-        layers: (window, stride) of each layer, input first.
+        layers: (window, stride) of each layer, input first; no padding.
         image_size: pixels along each axis of the one-channel image.
 
     Returns:
         (image_size, image_size), summing to 1.
     """
-    import keras
-    import tensorflow as tf
-
-    image = keras.Input((image_size, image_size, 1))
-    x = image
+    sizes = [image_size]
     for window, stride in layers:
-        x = keras.layers.AveragePooling2D(window, strides=stride)(x)
-    model = keras.Model(image, x)
-    pixels = tf.zeros((1, image_size, image_size, 1))
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)
-        output = model(pixels)
-        centre = output[0, output.shape[1] // 2, output.shape[2] // 2, 0]
-    return np.abs(tape.gradient(centre, pixels).numpy()[0, :, :, 0])
+        sizes.append(output_size(sizes[-1], window, stride).value)
+    gradient = np.zeros(sizes[-1])
+    gradient[len(gradient) // 2] = 1
+    for size, (window, stride) in zip(sizes[-2::-1], layers[::-1], strict=True):
+        before = np.zeros(size)
+        for place, value in enumerate(gradient):
+            before[place * stride : place * stride + window] += value / window
+        gradient = before
+    return np.outer(gradient, gradient)
 
 
 class KernelCounts(NamedTuple):

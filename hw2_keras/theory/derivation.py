@@ -21,6 +21,17 @@ from hw2_keras.theory.parameters import (
     output_size,
 )
 
+# The shapes that enter a layer, and those that leave it.
+_Call = tuple[list[Shape], list[Shape]]
+
+
+COLUMNS = ("layer", "kind", "output", "where the shape comes from", "parameters", "counted as")
+PADDED = ', padding "same"'
+PADDING_NOTE = (
+    'padding "same" puts zeros around the image until a window fits ceil(size/stride) times; '
+    "it adds no parameters"
+)
+
 
 class _Step(NamedTuple):
     """A layer's output shape, how it follows from the input, and its parameters if known."""
@@ -51,35 +62,62 @@ def derive(model: Any) -> list[LayerDerivation]:
 
 
 def _derive(model: Any, prefix: str, owners: dict[int, str]) -> list[LayerDerivation]:
-    # Keras has no public list of calls; ``layer.input`` belongs to whichever model called first.
-    graph = getattr(model, "_functional", None) or model
-    if not hasattr(graph, "_nodes_by_depth"):
+    if not _has_graph(model):
         raise ValueError(
             f"{type(model).__name__} has no graph of layers to derive from; expected a functional "
             "keras.Model, built by calling layers on keras.Input"
         )
-    calls: dict[int, list[Any]] = {}
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            calls.setdefault(id(node.operation), []).append(node)
     rows: list[LayerDerivation] = []
-    for operation in graph.operations:
-        name = prefix + operation.name
-        if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None):
-            rows += _derive(operation, name + "/", owners)
+    for layer, calls in _calls(model):
+        name = prefix + layer.name
+        if _has_graph(layer):
+            rows += _derive(layer, name + "/", owners)
             continue
-        first, *later = calls[id(operation)]
-        inputs, outputs = _shapes(first.input_tensors), _shapes(first.output_tensors)
-        row = _derive_layer(operation, name, inputs, outputs, owners)
-        for call in later:
-            again = _shape_text(_shapes(call.output_tensors)[0])
-            row = replace(row, shape_formula=f"{row.shape_formula}; used again for {again}")
+        (inputs, outputs), *later = calls
+        row = _derive_layer(layer, name, inputs, outputs, owners)
+        for _, again in later:
+            formula = f"{row.shape_formula}; used again for {_shape_text(again[0])}"
+            row = replace(row, shape_formula=formula)
         rows.append(row)
     return rows
 
 
-def _shapes(tensors: list[Any]) -> list[Shape]:
-    return [tuple(tensor.shape[1:]) for tensor in tensors]
+def _has_graph(layer: Any) -> bool:
+    # The inputs of a Sequential that is not built yet raise AttributeError, too.
+    return hasattr(layer, "get_layer") and getattr(layer, "inputs", None) is not None
+
+
+def _calls(model: Any) -> list[tuple[Any, list[_Call]]]:
+    """Every layer of a model with its calls there, in the order of computation.
+
+    ``layer.input`` knows no shared layers, so the calls are those of a clone of the model in
+    which a layer's place is taken by an operation that passes shapes on and notes them.
+    """
+    import keras  # here, so that formulas and tables need NumPy alone
+
+    calls: dict[int, list[_Call]] = {}
+
+    def shapes(tensors: Any) -> list[Shape]:
+        flat = keras.tree.flatten(tensors)
+        return [tuple(x.shape[1:]) for x in flat if isinstance(x, keras.KerasTensor)]
+
+    class Noted(keras.Operation):
+        def __init__(self, layer: Any) -> None:
+            super().__init__(name=layer.name)
+            self.layer = layer
+
+        def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+            outputs = self.layer.compute_output_spec(*args, **kwargs)
+            calls.setdefault(id(self.layer), []).append((shapes((args, kwargs)), shapes(outputs)))
+            return outputs
+
+    # A Sequential becomes functional, and what a model was compiled with stays behind.
+    graph = keras.Model(model.inputs, model.outputs, name=model.name)
+    keras.models.clone_model(graph, clone_function=Noted)
+    # What is not called by the clone is an input.
+    return [
+        (layer, calls.get(id(layer)) or [([], shapes(layer.output))]) for layer in graph.operations
+    ]
 
 
 def _derive_layer(
@@ -152,7 +190,8 @@ def _windows(layer: Any, shape: Shape, window: Sequence[int], dilation: Sequence
         for size, k, stride, d in axes
     ]
     formulas = dict.fromkeys(count.formula if count else "any length" for count in counts)
-    return _Step(tuple(count.value if count else None for count in counts), "; ".join(formulas))
+    how = "; ".join(formulas) + (PADDED if layer.padding == "same" else "")
+    return _Step(tuple(count.value if count else None for count in counts), how)
 
 
 def _conv(layer: Any, inputs: list[Shape]) -> _Step:
@@ -274,20 +313,29 @@ _RULES: dict[str, Callable[[Any, list[Shape]], _Step | None]] = {
 
 
 def format_derivation(rows: Sequence[LayerDerivation]) -> str:
-    """An aligned text table of :func:`derive`'s rows, with the totals below.
+    """An aligned text table of :func:`derive`'s rows, with the sum written out and totals below.
 
     Returns:
-        Lines "layer, kind, output, how, parameters, how", then total, trainable and not trainable.
+        Lines of :data:`COLUMNS`; what padding "same" means where a row has it; the layers' counts
+        added up; then total, trainable and not trainable.
     """
-    header = ("layer", "kind", "output", "how", "parameters", "how")
     cells = [line for row in rows for line in _wrapped(row)]
-    widths = [max(len(line[column]) for line in [header, *cells]) for column in range(6)]
+    widths = [max(len(line[column]) for line in [COLUMNS, *cells]) for column in range(6)]
     rule = tuple("-" * width for width in widths)
-    lines = [_table_line(line, widths) for line in [header, rule, *cells]]
+    lines = [_table_line(line, widths) for line in [COLUMNS, rule, *cells]]
     total = sum(row.parameters for row in rows)
     fixed = sum(row.non_trainable for row in rows)
     summary = f"{total:,} parameters: {total - fixed:,} trainable, {fixed:,} not trainable"
-    return "\n".join([*lines, "", summary])
+    note = [PADDING_NOTE] if any(PADDED in row.shape_formula for row in rows) else []
+    return "\n".join([*lines, "", *note, *_sum([row.parameters for row in rows]), summary])
+
+
+def _sum(parameters: Sequence[int]) -> list[str]:
+    """The layers' counts added up, as lines; none where there is nothing to add."""
+    terms = [f"{count:,}" for count in parameters if count]
+    if len(terms) < 2:
+        return []
+    return textwrap.wrap(f"{' + '.join(terms)} = {sum(parameters):,}", 100)
 
 
 def _wrapped(row: LayerDerivation) -> list[tuple[str, ...]]:

@@ -51,19 +51,9 @@ def energy_concave(q: np.ndarray, X: np.ndarray, beta: float) -> np.ndarray:
     return -log_sum_exp(beta, q @ X.T)
 
 
-def gradient_convex(q: np.ndarray) -> np.ndarray:
-    """∇E₁(q) = q (2024-25 Q1)."""
-    return q
-
-
 def gradient_concave(q: np.ndarray, X: np.ndarray, beta: float) -> np.ndarray:
     """∇E₂(q) = −Xᵀ softmax(βXq), minus a weighted mean of the patterns (2024-25 Q1)."""
     return -update(q, X, beta)
-
-
-def hessian_convex(q: np.ndarray) -> np.ndarray:
-    """∇²E₁ = I, (D, D): positive definite, so E₁ is convex (2024-25 Q1)."""
-    return np.eye(q.shape[-1])
 
 
 def hessian_concave(q: np.ndarray, X: np.ndarray, beta: float) -> np.ndarray:

@@ -10,9 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
+from hw2_keras import runs
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line, write_atomically
+from hw2_keras.metrics import METRICS, best
 from hw2_keras.runs import write_history
 
 
@@ -65,19 +68,15 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: the run's folder.
         identity: protocol and data of the run; a checkpoint of another run is refused.
-        monitor: metric whose best epoch is kept, or None to keep the last epoch's model.
-        higher_is_better: direction of ``monitor``.
+        monitor: figure whose best epoch is kept, or None to keep the last epoch's model.
     """
 
-    def __init__(
-        self, folder: Path, identity: dict[str, Any], monitor: str | None, higher_is_better: bool
-    ) -> None:
+    def __init__(self, folder: Path, identity: dict[str, Any], monitor: str | None) -> None:
         super().__init__()
-        self.file = folder / "checkpoint.npz"
-        self.history_file = folder / "history.csv"
+        self.file = folder / runs.CHECKPOINT
+        self.history_file = folder / runs.HISTORY
         self.identity = identity
         self.monitor = monitor
-        self.sign = 1.0 if higher_is_better else -1.0
         self.rows: list[dict[str, float]] = []
         self.best: list[np.ndarray] = []
         self.seconds = 0.0
@@ -108,6 +107,7 @@ class Checkpoint(keras.callbacks.Callback):
         for variable, value in zip(self._variables(model), current, strict=True):
             variable.assign(value)
         self.rows, self.seconds = state["rows"], state["seconds"]
+        write_history(self.history_file, self.rows)  # a kill may have come before its last row
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._started = time.perf_counter() - self.seconds
@@ -139,8 +139,7 @@ class Checkpoint(keras.callbacks.Callback):
         """The epoch, counted from 1, whose model is tested; the earliest of equal ones."""
         if self.monitor is None:
             return len(self.rows)
-        values = [self.sign * row[self.monitor] for row in self.rows]
-        return int(np.nanargmax(values)) + 1 if not np.all(np.isnan(values)) else 1
+        return best([row[self.monitor] for row in self.rows], self.monitor) + 1
 
     def select(self, model: keras.Model) -> None:
         """Leaves in ``model`` the weights that the protocol tests."""
@@ -155,7 +154,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints the epoch, its figures and the time left; plain lines when not on a terminal.
+    """Prints a line after every epoch with its figures and the time left; on a terminal also a bar.
 
     Args:
         label: what is trained, e.g. "fashion_cnn rate 0.01".
@@ -166,34 +165,24 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, label: str, epochs: int, steps: int) -> None:
         super().__init__()
         self.label, self.epochs, self.steps = label, epochs, steps
-        self.live = sys.stderr.isatty()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.started, self.done = time.perf_counter(), 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch, self.shown = epoch, 0.0
+        self.epoch = epoch
+        name = f"{self.label}  epoch {epoch + 1}/{self.epochs}"
+        self.bar = tqdm(desc=name, total=self.steps, unit="batch", leave=False, disable=None)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        now = time.perf_counter()
-        if self.live and now - self.shown > 0.5:
-            self.shown = now
-            share = (batch + 1) / self.steps
-            text = f"\r{self.label}  epoch {self.epoch + 1}/{self.epochs}  {share:4.0%}"
-            text += f"  loss {logs['loss']:.4f}" if logs else ""
-            print(text + self._left(self.done + share), end="\033[K", file=sys.stderr, flush=True)
+        self.bar.update(batch + 1 - self.bar.n)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self.bar.close()
         self.done += 1
-        shown = ("loss", "val_loss", "val_accuracy", "val_error_rate", "val_cer", "val_bleu4")
-        figures = "  ".join(f"{name} {logs[name]:.4f}" for name in shown if name in logs)
-        start = "\r" if self.live else ""
-        text = f"{start}{self.label}  epoch {epoch + 1}/{self.epochs}  {figures}"
-        end = "\033[K\n" if self.live else "\n"
-        print(text + self._left(self.done), end=end, file=sys.stderr, flush=True)
-
-    def _left(self, done: float) -> str:
-        left = (time.perf_counter() - self.started) / done * (self.epochs - self.epoch)
-        left -= (time.perf_counter() - self.started) / done * (done - int(done) or 1)
-        minutes, seconds = divmod(int(max(left, 0) + 0.5), 60)
-        return f"  {minutes}:{seconds:02d} left"
+        shown = [f"val_{name}" for name in METRICS]
+        figures = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", *shown) if name in logs)
+        left = (time.perf_counter() - self.started) / self.done * (self.epochs - epoch - 1)
+        minutes, seconds = divmod(round(left), 60)
+        line = f"{self.label}  epoch {epoch + 1}/{self.epochs}  {figures}"
+        print(f"{line}  {minutes}:{seconds:02d} left", file=sys.stderr, flush=True)

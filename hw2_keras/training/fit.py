@@ -9,29 +9,19 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from hw2_keras import files, lock, runs
+from hw2_keras import files, lock, metrics, runs
 from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
-from hw2_keras.models.encoder_decoder import EncoderDecoder
+from hw2_keras.models import build_models
 from hw2_keras.runs import Run, open_run
-from hw2_keras.training import classification, devices, sequences
+from hw2_keras.training import TASKS, captioning, devices, sampling
 from hw2_keras.training.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
-from hw2_keras.training.plan import Task
-
-# Each task is a module with the same functions: prepare, sizes, build, batches, validation,
-# compile_model, callbacks, measure, vocabularies and divergence.
-TASKS: dict[str, ModuleType] = {
-    "classification": classification,
-    "transduction": sequences,
-    "captioning": sequences,
-}
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
@@ -72,20 +62,19 @@ def train(
     epochs = experiment.epochs if epochs is None else epochs
     if epochs < 1:
         raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
-    check_encoder(experiment, source, encoder)
+    encoded_by = image_encoder(experiment, source, encoder)
     data = load_data(experiment.data, source=source)
-    folder = Path(out) / Task(name, learning_rate, epochs, seed, source).folder
+    folder = Path(out) / runs.folder_name(name, source, learning_rate, epochs, seed)
     identity = {
         "experiment": name,
         "protocol": protocol_of(experiment, learning_rate, epochs, seed),
         "source": source,
         "fingerprint": data.fingerprint,
+        **encoded_by,
     }
-    if experiment.task == "captioning" and source == "real":
-        identity["encoder"] = sequences.encoder_name(encoder)
     if (folder / runs.RECORD).exists():
         return _open_finished(folder, identity)
-    _make_folder(folder)
+    files.make_folder(folder)
     try:
         prepared = TASKS[experiment.task].prepare(data, Path(out), identity.get("encoder"))
     except UsageError:
@@ -139,9 +128,9 @@ def sweep(
 def mark_best(trained: Sequence[Run]) -> list[Run]:
     """Marks the best of the runs of one experiment at several rates, see ``sweep``."""
     experiment = trained[0].experiment
-    sign = 1 if experiment.higher_is_better else -1
     sound = [run for run in trained if not run.record["divergence"]]
-    best = max(sound, key=lambda run: sign * run.metrics[experiment.metric], default=None)
+    values = [run.metrics[experiment.metric] for run in sound]
+    best = sound[metrics.best(values, experiment.metric)] if sound else None
     for run in trained:
         record = run.record | {"best_of_sweep": run is best}
         if record != run.record:
@@ -178,24 +167,27 @@ def set_threads(name: str) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
-def check_encoder(experiment: Experiment, source: str, encoder: str | Path | None) -> None:
-    """Refuses an image encoder where there is nothing for it to encode.
+def image_encoder(
+    experiment: Experiment, source: str, encoder: str | Path | None
+) -> dict[str, str]:
+    """What a captioner's record says of its image encoder; nothing for other experiments.
 
     Raises:
-        UsageError: the experiment is no captioner, or its source is synthetic.
+        UsageError: an encoder is given where there is nothing for it to encode.
     """
+    if experiment.task == "captioning" and source == "real":
+        return {"encoder": captioning.encoder_name(encoder)}
     if encoder is None:
-        return
-    if experiment.task != "captioning":
-        names = " and ".join(n for n, e in experiments.items() if e.task == "captioning")
-        raise UsageError(
-            f"{experiment.name} has no image encoder: leave --encoder out, it is for {names}"
-        )
-    if source != "real":
+        return {}
+    if experiment.task == "captioning":
         raise UsageError(
             f"--encoder {encoder}: synthetic scenes have a small CNN that is trained with the "
             "captioner; add --source real or leave --encoder out"
         )
+    names = " and ".join(n for n, e in experiments.items() if e.task == "captioning")
+    raise UsageError(
+        f"{experiment.name} has no image encoder: leave --encoder out, it is for {names}"
+    )
 
 
 def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folder: Path) -> dict:
@@ -203,8 +195,9 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
     sizes = task.sizes(prepared)
-    models = task.build(experiment, sizes, seed)
-    model = models.training if isinstance(models, EncoderDecoder) else models
+    keras.utils.set_random_seed(seed)
+    models = build_models(experiment, seed, **sizes)
+    model = getattr(models, "training", models)
     optimizer = OPTIMIZERS[protocol["optimizer"]](
         protocol["learning_rate"], clipvalue=experiment.clip_value
     )
@@ -212,7 +205,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     task.compile_model(model, optimizer)
     optimizer.build(model.trainable_variables)
     monitor = experiment.metric if protocol["selection"] == "best" else None
-    checkpoint = Checkpoint(folder, identity, monitor, experiment.higher_is_better)
+    checkpoint = Checkpoint(folder, identity, monitor)
     checkpoint.restore(model)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     train_batches = task.batches(prepared, experiment, seed, epoch)
@@ -253,6 +246,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
         "vocabularies": {name: v.fingerprint for name, v in vocabularies.items()},
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
+        "standard_errors": sampling.standard_errors(models, prepared, experiment, figures),
         "device": devices.used(),
         "training_seconds": round(checkpoint.seconds, 1),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -282,19 +276,8 @@ def _open_finished(folder: Path, identity: dict) -> Run:
             f"{folder} holds another run (different {', '.join(changed)}): choose another --out "
             "or delete the folder"
         )
-    print(f"{folder} is finished already; delete it to train again", file=sys.stderr)
+    print(f"opened the finished run {folder}; another --out trains it again", file=sys.stderr)
     return run
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder} ({error.strerror or error}): choose another --out"
-        ) from error
 
 
 def evaluate(run: Run, search: str = "greedy", num_beams: int = 5, top_p: float = 0.8) -> Run:
@@ -311,12 +294,10 @@ def evaluate(run: Run, search: str = "greedy", num_beams: int = 5, top_p: float 
     Raises:
         UsageError: another search than "greedy" for a classifier, or bad ``num_beams``, ``top_p``.
     """
-    experiment, data = run.experiment, run.data()
-    task = TASKS[experiment.task]
-    if search != "greedy" and task is classification:
+    experiment, task = run.experiment, TASKS[run.experiment.task]
+    if search != "greedy" and not task.SEARCHES:
         raise UsageError(f"{run.path} is a classifier: --search {search} needs an encoder-decoder")
-    prepared = task.prepare(data, run.path.parent, run.record.get("encoder"))
-    models = run.models()
+    prepared, models = run.prepared(), run.models()
     if search == "greedy":
         measured = run.metrics | task.measure(models, prepared, experiment)
     else:

@@ -1,97 +1,43 @@
-"""What the trainer needs for text generators: batches, loss, decoded splits and figures (Q3).
+"""What the tasks that write texts share (Q3): decoding a split, its figures, loss and callbacks.
 
-Texts are token ids from `Vocabulary`: a source is its ids, a target is read as SOS + ids and
-predicted as ids + EOS; both are padded with 0 to the longest of the batch.
+Texts are token ids from `Vocabulary`: a target is read as SOS + ids and predicted as ids + EOS;
+both are padded with 0 to the longest of the batch.
 """
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hw2_keras import decoding, metrics
+from hw2_keras import decoding
 from hw2_keras.data.captions import CaptionData
-from hw2_keras.data.pair_files import PairSplit
 from hw2_keras.data.pairs import PairData
-from hw2_keras.data.sources import data_dir
 from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.metrics import METRICS, wer_at_k
 from hw2_keras.models.encoder_decoder import EncoderDecoder
-from hw2_keras.models.image_encoder import resnet_encoder, resnet_features
-
-# The homework asks for the captions of these images of Sydney-Captions.
-HOMEWORK_IMAGES = (219, 357, 540)
 
 SEARCHES = ("greedy", "beam", "nucleus")
 
 
-def pair_batches(
-    split: PairSplit,
-    vocabularies: tuple[Vocabulary, Vocabulary],
-    batch_size: int,
-    seed: int,
-    epoch: tf.Variable,
-    training: bool = True,
-) -> tf.data.Dataset:
-    """Return the batches of one epoch of text pairs, as ``model.fit`` takes them.
+class Prepared(NamedTuple):
+    """A data set with the sources that its encoder takes, computed once.
 
-    Args:
-        split: N pairs.
-        vocabularies: of source and target.
-        batch_size: B; the last batch holds what is left.
-        seed: with the epoch it fixes the order, so that a resumed run repeats exactly.
-        epoch: integer variable, read whenever an iteration starts.
-        training: shuffled; False keeps the split's order. Batches are not bucketed by length: a
-            third less time per epoch of p2g_attention, but a CER about 0.005 higher throughout.
-
-    Returns:
-        ((source (B, S), target_in (B, T)), target_out (B, T)), all int32.
-
-    Raises:
-        UsageError: an empty split or a blank text.
+    Attributes:
+        data: the record of ``load_data``; the targets are there.
+        train, val, test: sources of the splits: token ids (N, S), features (N, P, C) or pixels.
+        image_encoder: what turned real images into features; None for other data.
     """
-    source = vocabularies[0].encode_batch(split.source)
-    target_in, target_out = target_arrays(split.target, vocabularies[1])
-    source, target_in, target_out = map(tf.constant, (source, target_in, target_out))
 
-    def batch(rows):
-        inputs = trim(tf.gather(source, rows)), trim(tf.gather(target_in, rows))
-        return inputs, trim(tf.gather(target_out, rows))
-
-    return (
-        index_batches(len(split.source), batch_size, seed, epoch, training).map(batch).prefetch(8)
-    )
-
-
-def caption_batches(
-    images, data: CaptionData, batch_size: int, seed: int, epoch: tf.Variable
-) -> tf.data.Dataset:
-    """Return the shuffled training batches of one epoch of captions.
-
-    Args:
-        images: the captioner's sources of the training images: features float32 (N, P, C) or
-            pixels uint8 (N, H, W, 3), in the order of ``data.train``.
-        data, batch_size, seed, epoch: as for `pair_batches`.
-
-    Returns:
-        ((images (B, ...), target_in (B, T)), target_out (B, T)).
-    """
-    captions = [data.train.captions[i][j] for i, j in data.pairs]
-    arrays = target_arrays(captions, data.vocabulary)
-    images, image_of = tf.constant(images), tf.constant(data.pairs[:, 0], tf.int32)
-    target_in, target_out = map(tf.constant, arrays)
-
-    def batch(rows):
-        inputs = tf.gather(images, tf.gather(image_of, rows)), trim(tf.gather(target_in, rows))
-        return inputs, trim(tf.gather(target_out, rows))
-
-    return index_batches(len(captions), batch_size, seed, epoch, True).map(batch).prefetch(2)
+    data: PairData | CaptionData
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    image_encoder: keras.Model | None = None
 
 
 def target_arrays(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
@@ -109,19 +55,15 @@ def trim(ids: tf.Tensor) -> tf.Tensor:
     return ids[:, : tf.reduce_max(tf.math.count_nonzero(ids, 1))]
 
 
-def index_batches(
-    n: int, batch_size: int, seed: int, epoch: tf.Variable, training: bool
-) -> tf.data.Dataset:
+def index_batches(n: int, batch_size: int, seed: int, epoch: tf.Variable) -> tf.data.Dataset:
     """Return batches of row numbers, int32 (B,), each of 0..n-1 once per epoch.
 
-    For training they are shuffled, as a function of (seed, epoch) alone.
+    Their order is a function of (seed, epoch) alone.
     """
 
     def order(_) -> tf.data.Dataset:
-        rows = tf.range(n)
-        if training:
-            key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-            rows = tf.random.experimental.stateless_shuffle(rows, key)
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+        rows = tf.random.experimental.stateless_shuffle(tf.range(n), key)
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
     dataset = tf.data.Dataset.range(1).flat_map(order)
@@ -181,134 +123,50 @@ def decode_split(
     return texts
 
 
-def figures(data_name: str, texts: Sequence[str], truth: Sequence) -> dict[str, float]:
-    """Return the data set's metrics: error_rate (spa_eng), cer and wer (p2g), bleu4 (sydney).
+def figures(measures: Sequence[str], texts: Sequence[str], truth: Sequence) -> dict[str, float]:
+    """Return an experiment's metrics of decoded texts.
 
     Args:
-        data_name: name of the data set.
+        measures: names in `METRICS`.
         texts: N decoded texts.
         truth: N targets; for captions N groups of references.
     """
-    if data_name == "spa_eng":
-        return {"error_rate": metrics.error_rate(texts, truth)}
-    if data_name == "p2g":
-        return {"cer": metrics.cer(texts, truth), "wer": metrics.wer(texts, truth)}
-    return {"bleu4": metrics.mean_bleu4(texts, truth)}
+    return {name: METRICS[name].measure(texts, truth) for name in measures}
 
 
 def evaluate(
     models: EncoderDecoder,
     source,
     truth: Sequence,
-    data_name: str,
     vocabulary: Vocabulary,
-    max_length: int,
+    experiment: Experiment,
     **search,
 ) -> dict[str, float]:
     """Decode a split and measure it: `decode_split`, then `figures`.
 
-    With ``search="nucleus"`` on p2g also ``wer_at_3``, the share of words that none of three
-    further passes gets right (2024-25 Q3); their uniform numbers have the next three seeds.
+    With ``search="nucleus"``, where words are counted, also ``wer_at_3``, the share of words that
+    none of three further passes gets right (2024-25 Q3); their uniform numbers have the next
+    three seeds.
     """
-    texts = decode_split(models, source, vocabulary, max_length, **search)
-    found = figures(data_name, texts, truth)
-    if search.get("search") == "nucleus" and data_name == "p2g":
+
+    def decode(**options) -> list[str]:
+        return decode_split(models, source, vocabulary, experiment.max_length, **options)
+
+    found = figures(experiment.measures, decode(**search), truth)
+    if search.get("search") == "nucleus" and "wer" in experiment.measures:
         seed = search.pop("seed", 42)
-        passes = [
-            decode_split(models, source, vocabulary, max_length, seed=seed + i, **search)
-            for i in (1, 2, 3)
-        ]
-        found["wer_at_3"] = metrics.wer_at_k(passes, truth)
+        passes = [decode(seed=seed + i, **search) for i in (1, 2, 3)]
+        found["wer_at_3"] = wer_at_k(passes, truth)
     return found
 
 
-class Prepared(NamedTuple):
-    """A data set with what its encoder takes, computed once.
-
-    Attributes:
-        data: the record of ``load_data``.
-        val, test: sources of the splits: token ids (N, S), features (N, P, C) or pixels.
-        train: of the training split, for captions only; text pairs are encoded by `batches`.
-        encoder: what encoded real images, see `image_encoder_preset`.
-    """
-
-    data: PairData | CaptionData
-    val: np.ndarray
-    test: np.ndarray
-    train: np.ndarray | None = None
-    encoder: str | Path | None = None
-
-
-def prepare(
-    data: PairData | CaptionData, cache: Path, encoder: str | Path | None = None
-) -> Prepared:
-    """Encode the sources of a data set.
-
-    Args:
-        data: the record of ``load_data``.
-        cache: folder for image features; real images pass once through the frozen ResNet.
-        encoder: for real images, see `image_encoder_preset`.
-    """
-    if isinstance(data, PairData):
-        encode = data.source_vocabulary.encode_batch
-        return Prepared(data, encode(data.val.source), encode(data.test.source))
-    if data.source == "synthetic":
-        return Prepared(data, data.val.image, data.test.image, data.train.image)
-    resnet = resnet_encoder(image_encoder_preset(encoder), data.train.image.shape[1])
-    splits = (data.val, data.test, data.train)
-    features = (resnet_features(split.image, resnet, cache) for split in splits)
-    return Prepared(data, *features, encoder)
-
-
-def image_encoder_preset(encoder: str | Path | None = None) -> str | Path:
-    """The KerasHub preset that encodes real images.
-
-    Args:
-        encoder: name or folder of a preset; a folder under HW2_DATA_DIR by its name there.
-            Default: resnet_18_imagenet, and the folder under HW2_DATA_DIR whose name starts so
-            where there is one.
-    """
-    folder = data_dir()
-    if encoder is not None:
-        found = folder is not None and (folder / encoder / "config.json").is_file()
-        return folder / encoder if found else encoder
-    presets = sorted(folder.glob("resnet_18_imagenet*/config.json")) if folder else []
-    return presets[0].parent if presets else "resnet_18_imagenet"
-
-
-def encoder_name(encoder: str | Path | None) -> str:
-    """What a run's record calls its image encoder: `image_encoder_preset` finds it by this name."""
-    preset, folder = image_encoder_preset(encoder), data_dir()
-    inside = folder is not None and Path(preset).parent == folder
-    return Path(preset).name if inside else str(preset)
-
-
-def sizes(prepared: Prepared) -> dict:
-    """Builder arguments that depend on the data."""
-    data = prepared.data
-    if isinstance(data, PairData):
-        return {
-            "source_size": len(data.source_vocabulary),
-            "target_size": len(data.target_vocabulary),
-        }
-    features = None if data.source == "synthetic" else list(prepared.train.shape[1:])
-    return {"vocabulary_size": len(data.vocabulary), "features": features}
-
-
-def build(experiment: Experiment, sizes: dict, seed: int) -> EncoderDecoder:
-    """The three models of an experiment; ``.training`` is the one to fit."""
-    return build_encoder_decoder(experiment.name, dropout=experiment.dropout, seed=seed, **sizes)
-
-
-def batches(
-    prepared: Prepared, experiment: Experiment, seed: int, epoch: tf.Variable
-) -> tf.data.Dataset:
-    """Shuffled training batches, see `pair_batches` and `caption_batches`."""
-    data, size = prepared.data, experiment.batch_size
-    if isinstance(data, CaptionData):
-        return caption_batches(prepared.train, data, size, seed, epoch)
-    vocabularies = (data.source_vocabulary, data.target_vocabulary)
-    return pair_batches(data.train, vocabularies, size, seed, epoch)
+def evaluate_split(
+    models: EncoderDecoder, prepared: Prepared, experiment: Experiment, split: str, **search
+) -> dict[str, float]:
+    """`evaluate` on "val" or "test" of a prepared data set; ``search`` as for `decode_split`."""
+    source, truth = getattr(prepared, split), getattr(prepared.data, split).target
+    vocabulary = prepared.data.target_vocabulary
+    return evaluate(models, source, truth, vocabulary, experiment, **search)
 
 
 def validation(prepared: Prepared, experiment: Experiment) -> None:
@@ -348,68 +206,22 @@ def callbacks(
     return [SequenceMetrics(models, prepared, experiment)]
 
 
-def evaluate_split(
-    models: EncoderDecoder, prepared: Prepared, experiment: Experiment, split: str, **search
-) -> dict[str, float]:
-    """`evaluate` on "val" or "test" of a prepared data set; ``search`` as for `decode_split`."""
-    data = prepared.data
-    texts = getattr(data, split)
-    truth = texts.target if isinstance(data, PairData) else texts.captions
-    return evaluate(
-        models,
-        getattr(prepared, split),
-        truth,
-        data.name,
-        output_vocabulary(data),
-        experiment.max_length,
-        **search,
-    )
-
-
-def vocabularies(data: PairData | CaptionData) -> dict[str, Vocabulary]:
-    """The vocabularies that a run keeps, by name."""
-    if isinstance(data, CaptionData):
-        return {"target": data.vocabulary}
-    return {"source": data.source_vocabulary, "target": data.target_vocabulary}
-
-
-def output_vocabulary(data: PairData | CaptionData) -> Vocabulary:
-    """The vocabulary of what is generated."""
-    return data.target_vocabulary if isinstance(data, PairData) else data.vocabulary
-
-
 def measure(models: EncoderDecoder, prepared: Prepared, experiment: Experiment) -> dict:
-    """Figures of the trained models on both splits, greedy; for p2g also nucleus sampling (0.8)."""
+    """Figures of the trained models on both splits, greedy.
+
+    Where the homework asks for nucleus sampling, also the test figures of a sampled pass.
+    """
     found = {
         f"{split}_{name}": value
         for split in ("val", "test")
         for name, value in evaluate_split(models, prepared, experiment, split).items()
     }
-    if isinstance(prepared.data, CaptionData):
-        found["captions"] = captions_of(models, prepared, experiment)
-    if prepared.data.name == "p2g":
-        sampled = evaluate_split(models, prepared, experiment, "test", search="nucleus")
-        found |= {
-            "test_nucleus_cer": sampled["cer"],
-            "test_nucleus_wer": sampled["wer"],
-            "test_wer_at_3": sampled["wer_at_3"],
-        }
+    if experiment.top_p:
+        options = {"search": "nucleus", "top_p": experiment.top_p}
+        sampled = evaluate_split(models, prepared, experiment, "test", **options)
+        words = {"wer_at_3": "test_wer_at_3"}
+        found |= {words.get(name, f"test_nucleus_{name}"): v for name, v in sampled.items()}
     return found
-
-
-def captions_of(
-    models: EncoderDecoder, prepared: Prepared, experiment: Experiment
-) -> dict[str, str]:
-    """Greedy captions of the images of `shown_images`, by image number."""
-    data, rows = prepared.data, shown_images(prepared.data)
-    texts = decode_split(models, prepared.test[rows], data.vocabulary, experiment.max_length)
-    return {str(data.test.image_id[row]): text for row, text in zip(rows, texts, strict=True)}
-
-
-def shown_images(data: CaptionData) -> list[int]:
-    """Rows of the test images whose captions are shown: those of the homework, else the first."""
-    wanted = [i for i, number in enumerate(data.test.image_id) if number in HOMEWORK_IMAGES]
-    return wanted if data.source == "real" else [0, 1, 2]
 
 
 def divergence(figures: dict) -> str | None:

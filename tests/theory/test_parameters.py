@@ -241,6 +241,32 @@ def test_nested_and_frozen_models_are_opened_up():
     assert (conv.parameters, conv.non_trainable) == (76, 76)
 
 
+def test_shared_layers_and_several_outputs_are_walked_by_call():
+    tokens = keras.Input((None,))
+    embedding = layers.Embedding(9, 4, name="embedding")
+    lstm = layers.LSTM(5, return_state=True, return_sequences=True, name="lstm")
+    steps, state, cell = lstm(embedding(tokens))
+    again, _, _ = lstm(embedding(tokens * 2))
+    dense = layers.Dense(3, name="dense")
+    small = keras.Sequential([keras.Input((5,)), layers.Dense(2, name="dense")], name="small")
+    outputs = [dense(steps), dense(state), dense(again), small(state), small(cell)]
+    model = keras.Model(tokens, outputs)
+    model.compile(loss=lambda truth, found: 0.0)  # nothing that could be cloned
+    rows = {row.name: row for row in derive(model)}
+    assert (
+        rows["lstm"].shape_formula == "5 units at every step; also (5), (5); used again for (?, 5)"
+    )
+    assert rows["dense"].shape_formula == "3 units; used again for (3); used again for (?, 3)"
+    assert rows["small/dense"].output_shape == (2,)
+    assert sum(row.parameters for row in rows.values()) == model.count_params()
+    # Two models share the layers: each tells of its own calls, and is left as it was.
+    half = keras.Model(tokens, dense(state))
+    rows = {row.name: row for row in derive(half)}
+    assert rows["lstm"].shape_formula == "5 units at every step; also (5), (5)"
+    assert rows["dense"].shape_formula == "3 units"
+    assert small.get_layer("dense").output.shape == (None, 2)
+
+
 def test_table_prints_the_derivation_and_its_totals():
     model = keras.Sequential([keras.Input((28, 28, 3)), layers.Conv2D(8, 5, name="conv"),
                               layers.BatchNormalization(name="norm")])  # fmt: skip
@@ -252,6 +278,28 @@ def test_table_prints_the_derivation_and_its_totals():
     assert lines[-1] == "640 parameters: 624 trainable, 16 not trainable"
     end = lines[0].index("parameters") + len("parameters")
     assert conv[end - 6 : end] == "   608"
+
+
+def test_table_names_each_column_once_and_writes_the_sum_out():
+    lines = format_derivation(parameters.parameter_cnn()).splitlines()
+    names = re.split(r"  +", lines[0])
+    assert len(names) == len(set(names)) == 6
+    assert lines[-2:] == [
+        "608 + 9,690 = 10,298",
+        "10,298 parameters: 10,298 trainable, 0 not trainable",
+    ]
+    one_layer = format_derivation(parameters.parameter_cnn()[:1])
+    assert " + " not in one_layer.splitlines()[-2]
+
+
+def test_table_says_what_padding_same_is():
+    image = keras.Input((28, 28, 1))
+    padded = keras.Model(image, layers.Conv2D(4, 3, 2, padding="same")(image))
+    text = format_derivation(derive(padded))
+    assert 'ceil(28/2) = 14, padding "same"' in text
+    assert 'padding "same" puts zeros around the image' in text
+    bare = keras.Model(image, layers.Conv2D(4, 3)(image))
+    assert "padding" not in format_derivation(derive(bare))
 
 
 def test_examples_in_the_docstrings_hold():

@@ -56,12 +56,13 @@ experiment = hw2.experiments["caption"]
 # epoch. A *vocabulary* numbers the words; ``<start_seq>`` and ``<end_seq>`` mark a caption's ends.
 
 shown = [0, 1]
-captions = [data.train.captions[i] for i in shown]
+captions = [data.train.target[i] for i in shown]
 images = [data.train.image[i] for i in shown]
 figure = of_images.captioned_images(images, [c[0] for c in captions], [c[1:] for c in captions])
 helpers.show(figure, "data")
 print(f"{len(data.train.image)} images, {len(data.pairs):,} training examples")
-print(f"{len(data.vocabulary)} words, such as {', '.join(data.vocabulary.tokens[:8])}")
+vocabulary = data.target_vocabulary
+print(f"{len(vocabulary)} words, such as {', '.join(vocabulary.tokens[:8])}")
 
 # %%
 # How good is a caption? BLEU-4
@@ -259,9 +260,9 @@ print(tables.seeds_table([without, with_attention]))
 # %%
 # The same captions of the test images, counted in both ways:
 
-written = sequences.decode_split(models, prepared.test, data.vocabulary, experiment.max_length)
-print(f"mean over images {metrics.mean_bleu4(written, data.test.captions):.4f}")
-print(f"corpus BLEU-4    {metrics.corpus_bleu(written, data.test.captions):.4f}")
+written = sequences.decode_split(models, prepared.test, vocabulary, experiment.max_length)
+print(f"mean over images {metrics.mean_bleu4(written, data.test.target):.4f}")
+print(f"corpus BLEU-4    {metrics.corpus_bleu(written, data.test.target):.4f}")
 
 # %%
 # Take it away as one file

@@ -37,7 +37,8 @@ from keras import Model, ops
 
 from export.runtime import load
 from hw2_keras import decoding, metrics
-from hw2_keras.models import build_encoder_decoder
+from hw2_keras.experiments import experiments
+from hw2_keras.models import build_models
 from hw2_keras.plots import curves, of_runs, of_texts
 from hw2_keras.report import tables
 from hw2_keras.training import sequences
@@ -177,7 +178,7 @@ print(f"largest difference of a weight:  {np.abs(alpha - alpha_of_layer).max():.
 # much depends on the scores of the real phonemes, and nothing else in the formula ties those to 0.
 # In a fresh network all scores are near 0, and padding weighs about as much as phonemes.
 
-fresh = build_encoder_decoder("p2g_attention", **with_attention.record["sizes"])
+fresh = build_models(experiments["p2g_attention"], **with_attention.record["sizes"])
 print(f"{1 - is_symbol.mean():.2f} of this batch is padding; weight on it:")
 for name, each in (("before training", fresh), ("after training", models)):
     s, h, _, weights = attention_inputs(each)

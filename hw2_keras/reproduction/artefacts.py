@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line
+from hw2_keras.records import read_beam_rows
 from hw2_keras.report.results import BEAMS, PARITY
 from hw2_keras.runs import WEIGHTS, Run
 
@@ -135,13 +136,13 @@ def _comparison(runs: Sequence[Run], made: Path) -> Step:
 
 def _beams(runs: Sequence[Run], made: Path) -> Step:
     """Beam search of every run at every width; runs that were studied already are kept."""
-    from hw2_keras.report import beams
-
-    known = beams.read(made) if (made / BEAMS).exists() else []
+    known = read_beam_rows(made / BEAMS) if (made / BEAMS).exists() else []
     done = {(row["experiment"], row["seed"]) for row in known}
     missing = [run for run in runs if (run.experiment.name, _seed(run)) not in done]
 
     def study() -> None:
+        from hw2_keras.report import beams
+
         rows = list(known)
         for run in missing:
             rows += beams.study(run)

@@ -10,14 +10,14 @@ from pathlib import Path
 from hw2_keras import lock
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line
-from hw2_keras.report import artefacts, page, verdict
-from hw2_keras.report.board import Board
-from hw2_keras.report.tables import format_table
+from hw2_keras.report import page, verdict
+from hw2_keras.report.text import format_table
 from hw2_keras.report.verdict import Verdict
+from hw2_keras.reproduction import artefacts, trainer
+from hw2_keras.reproduction.board import Board
+from hw2_keras.reproduction.plan import Task, duration, place, plan, seconds, status, time_left
+from hw2_keras.reproduction.trainer import Outcome
 from hw2_keras.runs import open_run
-from hw2_keras.training import child
-from hw2_keras.training.child import Outcome
-from hw2_keras.training.plan import Task, duration, place, plan, seconds, status, time_left
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def train_missing(
         return failed
     with _engine(workers, cluster, device) as client:
         if client is None:
-            slots, train = 1, lambda report: child.train_here(missing, out, report, device)
+            slots, train = 1, lambda report: trainer.train_here(missing, out, report, device)
         else:
-            from hw2_keras.training import workers as pool
+            from hw2_keras.reproduction import workers as pool
 
             for line in pool.check_versions(client):
                 print(f"hw2: {line}", file=sys.stderr)
@@ -140,7 +140,7 @@ def stored(outcome: Outcome, folder: Path) -> Outcome:
     """Unpacks a run that was trained elsewhere; a full disk makes it a failed one."""
     if not outcome.files:
         return outcome
-    from hw2_keras.training import workers as pool
+    from hw2_keras.reproduction import workers as pool
 
     try:
         pool.unpack(outcome.files, folder)
@@ -156,7 +156,7 @@ def _engine(workers: int | None, cluster: str | None, device: str) -> Iterator:
         yield None
         return
     try:
-        from hw2_keras.training import workers as pool
+        from hw2_keras.reproduction import workers as pool
     except ImportError as error:
         raise UsageError(
             f"several workers need Dask distributed ({first_line(error)}): install the extra "

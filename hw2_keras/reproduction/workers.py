@@ -1,7 +1,7 @@
 """Runs on several processes or machines, by Dask distributed (extra ``[cluster]``).
 
 A run is one task of the engine. It trains in a process of its own beside the engine's (see
-``child``), in the results folder where the worker sees it, else in a scratch folder whose content
+``trainer``), in the results folder where the worker sees it, else in a scratch folder whose content
 comes back as the task's result. What dies is the engine's to notice and to start again.
 """
 
@@ -25,7 +25,8 @@ from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_wo
 from hw2_keras import files, runs
 from hw2_keras.errors import UsageError
 from hw2_keras.lock import LOCK
-from hw2_keras.training.child import (
+from hw2_keras.reproduction.plan import Task
+from hw2_keras.reproduction.trainer import (
     RETRIES,
     Outcome,
     Report,
@@ -34,7 +35,6 @@ from hw2_keras.training.child import (
     kind,
     on_new_epoch,
 )
-from hw2_keras.training.plan import Task
 
 COMPARED = ("keras", "tensorflow", "numpy", "hw2-keras")  # what decides a run, besides Python
 PLUGIN = "hw2-trainers"
@@ -133,7 +133,7 @@ def train_all(
 
     Args:
         tasks: in the order in which they are started.
-        report: as for `child.train_here`; it is called from another thread.
+        report: as for `trainer.train_here`; it is called from another thread.
         shared: the results folder; workers that see it train in it. None: all train in scratch
             folders.
         device: "auto" or "cpu".

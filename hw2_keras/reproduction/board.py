@@ -9,8 +9,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from hw2_keras.training.child import Outcome
-from hw2_keras.training.plan import Status, Task, duration, seconds, time_left
+from hw2_keras.reproduction.plan import Status, Task, duration, seconds, time_left
+from hw2_keras.reproduction.trainer import Outcome
 
 SHOWN = 20  # runs that are listed; the rest is only counted
 

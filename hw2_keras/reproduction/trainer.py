@@ -2,9 +2,9 @@
 
 TensorFlow's threads are settled once for a whole process, and the encoder-decoders train with
 other threads than the classifiers. So no run is trained in a process that may have trained one of
-the other sort: a `Trainer` starts ``python -m hw2_keras.training.child``, sends it runs as lines
-of JSON, and reads a line back for each. The process ends when its standard input does, also when
-the parent was killed.
+the other sort: a `Trainer` starts ``python -m hw2_keras.reproduction.trainer``, sends it runs as
+lines of JSON, and reads a line back for each. The process ends when its standard input does, also
+when the parent was killed.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line
 from hw2_keras.lock import Held
-from hw2_keras.training.plan import Task, last_row
+from hw2_keras.reproduction.plan import Task, last_row
 
 Report = Callable[[Task, dict], None]
 
@@ -105,7 +105,7 @@ class Trainer:
         package = str(Path(__file__).parents[2])
         paths = [package, *filter(None, [self.environment.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hw2_keras.training.child", self.kind],
+            [sys.executable, "-m", "hw2_keras.reproduction.trainer", self.kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,11 +4,9 @@ Neither Keras nor TensorFlow is imported.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 from hw2_keras import runs
@@ -47,10 +45,7 @@ class Task:
     @property
     def folder(self) -> str:
         """The name of the run's folder."""
-        return (
-            f"{self.name}-{self.source}-rate{self.learning_rate:g}-epochs{self.epochs}"
-            f"-seed{self.seed}"
-        )
+        return runs.folder_name(self.name, self.source, self.learning_rate, self.epochs, self.seed)
 
     @property
     def experiment(self) -> Experiment:
@@ -186,14 +181,7 @@ def seconds(task: Task, done: int = 0) -> float:
     experiment = task.experiment
     if task.source == "synthetic":
         return START_SECONDS + SYNTHETIC_EPOCH_SECONDS[task.name] * (task.epochs - done)
-    return START_SECONDS + 60 * minutes(experiment) * (task.epochs - done) / experiment.epochs
-
-
-def minutes(experiment: Experiment) -> float:
-    """Minutes that a run of the homework's protocol takes: the mean of the committed ones."""
-    files = Path(__file__).parents[2].glob(f"results/{experiment.name}-real-*/{runs.RECORD}")
-    times = [json.loads(file.read_text("utf-8"))["training_seconds"] for file in files]
-    return fmean(times) / 60 if times else 10.0
+    return START_SECONDS + 60 * experiment.minutes * (task.epochs - done) / experiment.epochs
 
 
 def time_left(left: Iterable[float], workers: int) -> float:

@@ -1,0 +1,205 @@
+"""Records from disk: each broken one is refused in one line, each sound or older one is read."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hw2_keras import records
+from hw2_keras.errors import UsageError
+from hw2_keras.runs import Run, open_run
+
+ROOT = Path(__file__).parents[1]
+RUN = ROOT / "results" / "kmnist_cnn-real-rate0.0005-epochs20-seed42"
+PARITY = ROOT / "results" / "onnx" / "kmnist_cnn.parity.json"
+BEAMS = ROOT / "results" / "beam_search.json"
+
+VALUES = [
+    None, True, -1, 0, 1.5, 10**30, 10**400, float("nan"), float("inf"), -1e308, "", "<b id=x>",
+    "\x1b[31m\n", "\ud800", "x" * 10_000, [], [[[]]], {}, {"a": {"b": []}}, ["<b id=x>"],
+]  # fmt: skip
+
+
+def places(content: Any, place: tuple = ()) -> list[tuple]:
+    """The path of every value in a JSON document."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content)
+    found = []
+    for key, value in inner:
+        found.append((*place, key))
+        if isinstance(value, dict | list):
+            found += places(value, (*place, key))
+    return found
+
+
+def mutated(content: Any, draw: random.Random) -> str:
+    """The document as text with one value replaced, removed or added, or with damaged text."""
+    copy = json.loads(json.dumps(content))
+    *outer, last = draw.choice(places(copy))
+    part = copy
+    for key in outer:
+        part = part[key]
+    kind = draw.randrange(10)
+    if kind < 7:
+        part[last] = draw.choice(VALUES)
+    elif kind == 7:
+        del part[last]
+    elif isinstance(part, dict):
+        part[draw.choice(["<b id=x>", "test_<b>", "\n", "test_loss"])] = draw.choice(VALUES)
+    text = json.dumps(copy)
+    return text[: draw.randrange(len(text))] if kind == 9 else text
+
+
+def assert_one_line(error: UsageError, file: Path) -> None:
+    message = str(error)
+    assert file.name in message and len(message) < 1000
+    assert message.isprintable(), message
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/run.json")), ids=str)
+def test_every_committed_run_is_read_as_it_stands(path: Path) -> None:
+    record = open_run(path.parent).record
+    assert record == json.loads(path.read_text())
+    history = Run(path.parent, record).history
+    assert history["epoch"] == list(range(1, record["protocol"]["epochs"] + 1))
+
+
+def test_other_committed_records_are_read_as_they_stand() -> None:
+    assert records.read_beam_rows(BEAMS) == json.loads(BEAMS.read_text())
+    for path in PARITY.parent.glob("*.parity.json"):
+        assert records.read_parity_record(path) == json.loads(path.read_text())
+
+
+def test_an_older_record_gets_defaults_and_keeps_what_is_unknown(tmp_path: Path) -> None:
+    content = json.loads((RUN / "run.json").read_text())
+    for name in ("notes", "divergence", "origin", "sizes", "vocabularies", "versions", "edition"):
+        del content[name]
+    content["weather"] = {"rain": [1, None]}
+    content["protocol"]["moon"] = "full"
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(content))
+    record = records.read_run_record(file)
+    added = {"notes": [], "divergence": None, "origin": "origin not recorded"}
+    assert record == content | added | {"sizes": {}, "vocabularies": {}}
+
+
+def test_a_diverged_run_may_hold_figures_that_are_not_finite(tmp_path: Path) -> None:
+    content = json.loads((RUN / "run.json").read_text())
+    content["metrics"] |= {"loss": float("nan"), "val_loss": float("inf")}
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(content))
+    assert records.read_run_record(file)["metrics"]["val_loss"] == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": {}}, "(protocol: no 'optimizer')"),
+        ({"protocol": 3}, "(protocol: Expected 'object', got 'int')"),
+        ({"training_seconds": "long"}, "(training_seconds: Expected 'float', got 'str')"),
+        ({"training_seconds": float("nan")}, "(training_seconds: Expected 'float' >= 0.0)"),
+        ({"metrics": {"loss": 1, "running_loss": 1}}, "(metrics: no 'val_accuracy')"),
+        ({"vocabularies": {"../x": "0"}}, "Expected 'str' matching regex '^(source|target)$'"),
+        ({"experiment": "parameter_cnn"}, "parameter_cnn is counted, not trained"),
+        ({"experiment": "kmnist_can"}, "did you mean 'kmnist_cnn'?"),
+        ({"experiment": ["p2g"]}, "(experiment: Expected 'str', got 'array')"),
+        ({"notes": "none"}, "(notes: Expected 'array', got 'str')"),
+    ],
+)
+def test_the_message_names_file_key_and_remedy(tmp_path: Path, change: dict, message: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads((RUN / "run.json").read_text()) | change))
+    with pytest.raises(UsageError) as raised:
+        records.read_run_record(file)
+    assert message in str(raised.value)
+    assert_one_line(raised.value, file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe{}", "no UTF-8 at byte 0"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"experiment": "p2g", "\\ud800": 1}', "surrogates not allowed"),
+        (b"", "Expecting value"),
+        (b"1" * 10_000, "integer string conversion"),
+    ],
+)
+def test_what_is_no_json_text_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=message) as raised:
+        records.read_run_record(file)
+    assert_one_line(raised.value, file)
+
+
+def test_what_is_no_small_file_is_one_line(tmp_path: Path) -> None:
+    folder, huge, absent = (tmp_path / name for name in ("run.json", "huge.json", "absent.json"))
+    folder.mkdir()
+    with huge.open("wb") as file:
+        file.truncate(records.LARGEST_FILE + 1)
+    for path, message in ((folder, "it is no file"), (huge, "larger than"), (absent, "no file")):
+        with pytest.raises(UsageError, match=message) as raised:
+            records.read_run_record(path)
+        assert_one_line(raised.value, path)
+    with pytest.raises(UsageError, match="is not a run"):
+        open_run(tmp_path)
+    with pytest.raises(UsageError, match="is not a run"):
+        open_run(tmp_path / ("x" * 5000))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_one_line(tmp_path: Path) -> None:
+    file = shutil.copy(PARITY, tmp_path)
+    file.chmod(0)
+    with pytest.raises(UsageError, match="make it readable"):
+        records.read_parity_record(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no epoch"),
+        ("epoch,loss,running_loss\n", "no epoch"),
+        ("epoch,loss\n1,2\n", "no 'running_loss'"),
+        ("epoch,loss,running_loss\n1,2\n", "float"),
+        ("epoch,loss,running_loss\n1,2,3,4\n", "float"),
+        ("epoch,loss,running_loss\n2,2,3\n", "epoch: Expected 1, 2, 3"),
+        ("epoch,loss,running_loss\nnan,2,3\n", "epoch: Expected 1, 2, 3"),
+        ("epoch,loss,running_loss\n1,1e300,3\n", "loss: Expected numbers up to 1e\\+100"),
+        ('epoch,loss,running_loss\n1,"2,3\n', "unexpected end of data"),
+        ("epoch,loss,running_loss\n1,2," + "3" * 200_000 + "\n", "field larger than field limit"),
+    ],
+)
+def test_a_damaged_history_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "history.csv"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message) as raised:
+        records.read_history(file)
+    assert_one_line(raised.value, file)
+
+
+@pytest.mark.parametrize(
+    ("original", "read"),
+    [
+        (RUN / "run.json", records.read_run_record),
+        (PARITY, records.read_parity_record),
+        (BEAMS, records.read_beam_rows),
+    ],
+    ids=["run", "parity", "beams"],
+)
+def test_a_mutated_record_is_read_or_refused_in_one_line(tmp_path: Path, original, read) -> None:
+    content, draw = json.loads(original.read_text()), random.Random(7)
+    content = content[:3] if isinstance(content, list) else content
+    file, refused = tmp_path / original.name, 0
+    for _ in range(400):
+        file.write_text(mutated(content, draw))
+        try:
+            json.dumps(read(file), ensure_ascii=False).encode()
+        except UsageError as error:
+            assert_one_line(error, file)
+            refused += 1
+    assert refused > 150  # the rest is sound, e.g. another number or an unknown key
