@@ -38,6 +38,7 @@ from hw2_keras.reproduction.trainer import (
 
 COMPARED = ("keras", "tensorflow", "numpy", "hw2-keras")  # what decides a run, besides Python
 PLUGIN = "hw2-trainers"
+CONNECT_SECONDS = 10
 
 
 class Shared(NamedTuple):
@@ -84,7 +85,7 @@ def joined(address: str) -> Iterator[Client]:
         UsageError: nothing answers there.
     """
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"no cluster answers at {address} ({files.first_line(error)}): start one with 'dask "
@@ -210,7 +211,7 @@ class Trainers(WorkerPlugin):
         """Called by the engine on the worker."""
         self.one_at_a_time = threading.Lock()
         self.trainers: dict[str, Trainer] = {}
-        self.environment = _environment(worker.name)
+        self.environment = environment_of(worker.name)
         here = distributed.versions.get_versions(COMPARED)["packages"]
         if other := differences(self.expected, here):
             refused = f"worker {worker.address} refused: {other}"
@@ -230,7 +231,7 @@ class Trainers(WorkerPlugin):
             return trainer.train(task, out, watch)
 
 
-def _environment(worker: Any) -> dict[str, str]:
+def environment_of(worker: Any) -> dict[str, str]:
     """Variables of the training processes: without the engine's own, with a GPU for each worker."""
     added = dask.config.get("distributed.nanny.pre-spawn-environ")
     kept = {k: v for k, v in os.environ.items() if k not in added}
