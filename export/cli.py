@@ -2,15 +2,32 @@
 
 import argparse
 import json
+import math
+import os
+import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from export.runtime import Classifier, Generator, ModelError, Sampler, load
+from export.runtime import (
+    MAX_PIXELS,
+    Classifier,
+    Generator,
+    ModelError,
+    Sampler,
+    load,
+    printable,
+)
 from hw2_keras.cli import Parser
+
+# Formats that are decoded here, without a program of their own.
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
+FORMATS |= {".bmp": "BMP"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # ValueError is a mistake of ours and keeps its traceback.
         if type(error).__name__ not in ("ModelError", "UsageError", "UnknownExperiment"):
             raise
-        print(f"hw2-export: {error}", file=sys.stderr)
-        return 2
+        complain(str(error))
+    except OSError as error:
+        complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
+    return 2
+
+
+def complain(message: str) -> None:
+    print(printable(f"hw2-export: {message}"), file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,17 +63,15 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command(convert, "convert", "convert a run into one verified .onnx file")
     sub.add_argument("run", type=Path, metavar="RUN", help="a folder made by 'hw2 train'")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    sub.add_argument("-o", "--output", required=True, metavar="FILE.onnx")
     sub.add_argument(
         "--search",
         choices=("beam", "nucleus"),
-        default="beam",
-        help="of a generator: beam search (greedy with one beam), or sampling",
+        help="of a generator: beam search (greedy with one beam; the default), or sampling",
     )
     sub.add_argument(
         "--length-penalty",
         type=float,
-        default=1.0,
         metavar="P",
         help="scores are log-probability / length ** P (default 1)",
     )
@@ -73,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, metavar="S", help="of the samples (default 42)")
     sub = command(quantize, "quantize", "store weights as int8 and measure what that changes")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
-    sub.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="default: *.int8.onnx")
+    sub.add_argument("-o", "--output", metavar="FILE.onnx", help="default: *.int8.onnx")
     sub = command(web, "web", "make a browser page for files, to be served by any web server")
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
@@ -84,11 +105,47 @@ def convert(options: argparse.Namespace) -> None:
     from hw2_keras.cli import quiet_start
     from hw2_keras.runs import open_run
 
+    output = output_file(options.output)
     found = open_run(options.run)
+    names = ("search", "length_penalty")
+    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    if given and found.experiment.task == "classification":
+        refuse_option(next(iter(given)), f"{options.run} is a classifier, which has no search")
     with quiet_start():
         from export.convert import to_onnx
-    print(to_onnx(found, options.output, options.search, options.length_penalty))
-    print(f"written to {options.output}")
+    say(str(to_onnx(found, output, **given)))
+    say(f"written to {output}")
+
+
+def refuse_option(name: str, reason: str) -> NoReturn:
+    raise ModelError(f"--{name.replace('_', '-')} does not apply: {reason}")
+
+
+def output_file(name: str | Path) -> Path:
+    """The path of a file to be written, checked before any work.
+
+    Raises:
+        ModelError: no name for an ONNX file, or it could not be written.
+    """
+    path = Path(name)
+    if str(name).endswith(os.sep) or path.suffix != ".onnx":
+        raise ModelError(f"{name}: expected a file name that ends in .onnx")
+    if not path.parent.is_dir():
+        raise ModelError(f"{path.parent} is not a folder: make it first, or choose another")
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder: expected the name of a file")
+    for written in (path, path.with_suffix(".parity.json")):
+        written.exists()  # raises for a name that is too long
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
+
+
+def say(text: str) -> None:
+    """Prints lines, with escapes for whatever else could steer a terminal."""
+    print("\n".join(printable(line) for line in text.split("\n")))
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -96,24 +153,26 @@ def verify(options: argparse.Namespace) -> None:
     from hw2_keras.runs import open_run
 
     load(options.file)  # a bad file is named before the slow part
+    output_file(options.file)  # the report goes beside it
     found = open_run(options.run)
     with quiet_start():
         from export.verify import verify_run
     parity = verify_run(options.file, found)
-    print(parity)
+    say(str(parity))
     if not parity.passed:
         raise ModelError(f"{options.file} failed: convert the run again")
-    print(f"report saved as {parity.save(options.file)}")
+    say(f"report saved as {parity.save(options.file)}")
 
 
 def info(options: argparse.Namespace) -> None:
     model = load(options.file)
-    print(f"{options.file}  {options.file.stat().st_size / 1e6:.2f} MB")
+    size = options.file.stat().st_size / 1e6
+    print(printable(f"{options.file}  {size:.2f} MB"))
     for name, kind, shape in model.signature():
-        print(f"  {name:<22} {kind:<18} {shape}")
+        print(printable(f"  {name:<22} {kind:<18} {shape}"))
     for key, value in model.info.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print(f"  {key + ':':<17} {text}")
+        print(printable(f"  {key + ':':<17} {text}"))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -126,25 +185,26 @@ def run(options: argparse.Namespace) -> None:
         Sampler: (sample, ("top_p", "seed")),
     }[type(model)]
     if foreign := [name for name in given if name not in takes]:
-        raise ModelError(
-            f"--{foreign[0].replace('_', '-')} does not apply: {options.file} is a "
-            f"{model.info['kind']}"
-        )
+        refuse_option(foreign[0], f"{options.file} is a {model.info['kind']}")
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: note(str(message))
         answer(model, options.inputs, **given)
+
+
+def note(message: str) -> None:
+    print(printable(f"note: {message}"), file=sys.stderr)
 
 
 def quantize(options: argparse.Namespace) -> None:
     from hw2_keras.cli import quiet_start
 
     load(options.file)  # a bad file is named before the slow part
+    output = output_file(options.output or options.file.with_suffix(".int8.onnx"))
     with quiet_start():
         from export.quantize import quantize
 
     from tqdm import tqdm
 
-    output = options.output or options.file.with_suffix(".int8.onnx")
     with tqdm(desc="test split", unit="example", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -153,8 +213,8 @@ def quantize(options: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         report = quantize(options.file, output, progress=progress)
-    print(report)
-    print(f"written to {output}")
+    say(str(report))
+    say(f"written to {output}")
 
 
 def web(options: argparse.Namespace) -> None:
@@ -163,8 +223,8 @@ def web(options: argparse.Namespace) -> None:
     print(f"getting {RUNTIME} through npm (33 MB the first time) ...", flush=True)
     out = build_site(options.files, options.out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example")
-    print(f"  python -m http.server -d {options.out}")
+    say(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example")
+    say(f"  python -m http.server --bind 127.0.0.1 -d {shlex.quote(str(options.out))}")
 
 
 def classify(model: Classifier, paths: Sequence[str]) -> None:
@@ -173,7 +233,7 @@ def classify(model: Classifier, paths: Sequence[str]) -> None:
     for path, row in zip(paths, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:3]
         answers = "  ".join(f"{model.labels[i]} {row[i]:.3f}" for i in best)
-        print(f"{path}: {answers}")
+        print(printable(f"{path}: {answers}"))
 
 
 def generate(
@@ -182,24 +242,41 @@ def generate(
     if n_best is not None and not 1 <= n_best <= max(1, num_beams):
         raise ModelError(f"--n-best is {n_best}: expected 1 to {num_beams}, see --num-beams")
     for name in inputs:
-        source = picture(name) if model.source_kind == "captioner" else name
-        found = model.search([source], num_beams)
+        found = model.search([source_of(model, name)], num_beams)
         rows = zip(found.scores[0], found.texts[0], strict=True)
         print_texts(name, list(rows)[:n_best])
 
 
 def sample(model: Sampler, inputs: Sequence[str], **options: float) -> None:
     for name in inputs:
-        source = picture(name) if model.source_kind == "captioner" else name
-        found = model.sample([source], **options)
+        found = model.sample([source_of(model, name)], **options)
         print_texts(name, [(found.scores[0], found.texts[0])])
 
 
+SOURCES = {"speller": "phonetic symbols with spaces between them", "translator": "a sentence"}
+
+
+def source_of(model: Generator | Sampler, given: str) -> str | np.ndarray:
+    """What an argument stands for: a picture to read, or the text itself.
+
+    Raises:
+        ModelError: the name of a picture for a model that reads text, or see ``picture``.
+    """
+    if model.source_kind == "captioner":
+        return picture(given)
+    if Path(given).suffix.lower() in FORMATS:
+        raise ModelError(
+            f"{given} is the name of a picture: a {model.source_kind} takes "
+            f"{SOURCES[model.source_kind]}"
+        )
+    return given
+
+
 def print_texts(source: str, found: Sequence[tuple[float, str]]) -> None:
-    print(source)
+    print(printable(source))
     for score, text in found:
         if score > -np.inf:
-            print(f"  {score:8.4f}  {text}")
+            print(printable(f"  {score:8.4f}  {text}"))
 
 
 def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
@@ -213,10 +290,7 @@ def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
     if image.shape[:2] != (height, width):
         from PIL import Image
 
-        print(
-            f"note: {path} is {image.shape[1]}x{image.shape[0]}, resized to {width}x{height}",
-            file=sys.stderr,
-        )
+        note(f"{path} is {image.shape[1]}x{image.shape[0]}, resized to {width}x{height}")
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         image = np.asarray(resized)
     return image.reshape(shape)
@@ -226,16 +300,22 @@ def picture(path: str, mode: str = "RGB") -> np.ndarray:
     """Reads a picture at its own size: uint8 (H, W, 3), or (H, W) with mode "L".
 
     Raises:
-        ModelError: no such file, not a picture, or Pillow is not installed.
+        ModelError: no such file, not a picture, too large a one, or Pillow is not installed.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise ModelError("reading pictures needs Pillow: pip install pillow") from error
+    if not os.path.isfile(path):
+        raise ModelError(f"{path} does not exist: expected a PNG or JPEG file")
     try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert(mode), np.uint8)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist: expected a PNG or JPEG file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that nobody reads
+            with Image.open(path, formats=set(FORMATS.values())) as file:
+                if math.prod(file.size) > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                return np.asarray(file.convert(mode), np.uint8)
+    except Image.DecompressionBombError as error:
+        raise ModelError(f"{path} has over {MAX_PIXELS:,} pixels: make it smaller") from error
+    except Exception as error:  # decoders raise many unrelated types
         raise ModelError(f"{path} is not a readable picture: expected PNG or JPEG") from error

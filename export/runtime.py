@@ -15,7 +15,10 @@ This module can be copied into an application as it is.
 """
 
 import difflib
+import itertools
 import json
+import math
+import numbers
 import operator
 import os
 import re
@@ -32,11 +35,35 @@ MAX_BYTES = 512 * 2**20
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 UNKNOWN = 0xFFFD  # stands for a character that no vocabulary holds
 
+# What a file may cost to check, and what one call may cost.
+MAX_FIELDS = 500_000  # of protocol buffer messages: half a second
+MAX_DEPTH = 100  # of messages in messages, as protocol buffers have it
+MAX_LOOPS = 50
+MAX_STEPS = 4096  # tokens of one text; rounds of one loop
+MAX_WORK = 10_000_000  # nodes, each times the rounds of the loops around it
+MAX_BEAMS = 1000
+MAX_ROW_STEPS = 2**18  # hypotheses times tokens
+MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
+MAX_PIXELS = 2**26  # of one image
+UNITS = 512  # of a decoder, where memory is estimated
+POSITIONS = 256  # of a picture, where memory is estimated
+
 Progress = Callable[[int, int], None]
+Signature = dict[str, tuple[str, int]]  # name -> type and number of axes
 
 
 class ModelError(ValueError):
     """A file or an input that cannot be used; the message is one line that says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """A text with escapes for line breaks and whatever else could steer a terminal."""
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text
+    )
 
 
 def load(
@@ -72,13 +99,15 @@ def load(
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would log comes as an error too
+    # Bytes that are read as protocol buffers here must not be taken for another format there.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # int8 weights become floats once, here, and not again in every call.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises many unrelated types
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} cannot be run ({reason}): export it again") from error
+        raise ModelError(f"{path} cannot be run ({_reason(error)}): export it again") from error
     kind = info.get("kind")
     if kind not in KINDS:
         raise ModelError(
@@ -86,7 +115,7 @@ def load(
             f"{', '.join(KINDS)}"
         )
     try:
-        return KINDS[kind](session, info)
+        return KINDS[kind](session, info, path)
     except KeyError as error:
         raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
 
@@ -98,14 +127,47 @@ class Model:
         info: the file's metadata: kind, experiment, metrics, licence, ...
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, info: dict) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         self._session = session
+        self._path = path
         self.info = info
 
     def signature(self) -> list[tuple[str, str, list]]:
         """(name, type, shape) of the inputs and then the outputs; named axes are free."""
         values = (*self._session.get_inputs(), *self._session.get_outputs())
         return [(value.name, value.type, value.shape) for value in values]
+
+    def _check_signature(self, inputs: Signature, outputs: Signature) -> None:
+        """Refuses other inputs, and outputs that lack or differ."""
+        taken, given = (
+            {value.name: (value.type[7:-1], len(value.shape)) for value in values}
+            for values in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        given = {name: given.get(name) for name in outputs}
+        for wanted, found, words in ((inputs, taken, "takes"), (outputs, given, "gives")):
+            if found != wanted:
+                raise ModelError(
+                    f"{self._path} {words} {_words(found)}: a {self.info['kind']} {words} "
+                    f"{_words(wanted)}; export it again"
+                )
+
+    def _answer(
+        self, feeds: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
+    ) -> list[np.ndarray]:
+        """Runs the session for the outputs that ``shapes`` names; None is any length."""
+        try:
+            found = self._session.run(list(shapes), feeds)
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ModelError(f"{self._path} cannot answer this ({_reason(error)})") from error
+        for value, (name, shape) in zip(found, shapes.items(), strict=True):
+            axes = np.shape(value)
+            if len(axes) != len(shape) or any(
+                wanted not in (None, length) for wanted, length in zip(shape, axes, strict=True)
+            ):
+                raise ModelError(
+                    f"{self._path} gives {name} of shape {axes}, not {shape}: export it again"
+                )
+        return found
 
 
 class Classifier(Model):
@@ -116,10 +178,15 @@ class Classifier(Model):
         image_shape: (H, W, C) of the images it takes.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, info: dict) -> None:
-        super().__init__(session, info)
+    def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
+        super().__init__(session, info, path)
         self.labels: list[str] = info["labels"]
+        outputs = {"label": ("string", 1), "probabilities": ("float", 2)}
+        self._check_signature(SOURCES["classifier"], outputs)
         self.image_shape: tuple[int, int, int] = tuple(session.get_inputs()[0].shape[1:])
+        sizes = [size if isinstance(size, int) else 0 for size in self.image_shape]
+        if min(sizes) < 1 or math.prod(sizes) > MAX_PIXELS:
+            raise ModelError(f"{path} takes images of shape {self.image_shape}: export it again")
 
     def __call__(
         self,
@@ -162,7 +229,9 @@ class Classifier(Model):
         images = self._checked(_array(images))
         results = []
         for rows in _batches(len(images), batch_size, progress):
-            results.append(self._session.run([output], {"image": images[rows]})[0])
+            batch = images[rows]
+            shape = (len(batch), len(self.labels))[: 1 + (output == "probabilities")]
+            results += self._answer({"image": batch}, {output: shape})
         return np.concatenate(results)
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
@@ -172,7 +241,7 @@ class Classifier(Model):
         if images.dtype != np.uint8:
             raise ModelError(
                 f"images are {images.dtype}: expected raw pixels as uint8, 0 to 255; "
-                "the division by 256 is inside the file"
+                f"the division by 256 is inside the file{_float_advice(images)}"
             )
         if channels == 1 and images.shape[-2:] == (height, width):
             images = images[..., np.newaxis]
@@ -209,16 +278,44 @@ class SourceModel(Model):
             (images).
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, info: dict) -> None:
-        super().__init__(session, info)
+    def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
+        super().__init__(session, info, path)
         self.source_kind: str = info["source_kind"]
-        self._known = frozenset(info.get("symbols", ()))
-        self._outputs = [value.name for value in session.get_outputs()]
+        symbols = [] if self.source_kind == "captioner" else info["symbols"]
+        self._known = frozenset(symbols)
+        self._alike = _alike(symbols)
+        self._target_size: int = info["vocabulary_sizes"]["target"]
+        self._max_length(info["max_length"])
 
     def _max_length(self, max_length: int | None) -> int:
         if max_length is None:
             return self.info["max_length"]
-        return _whole("max_length", max_length, "1 token")
+        if _whole("max_length", max_length, "1 token") > MAX_STEPS:
+            raise ModelError(f"max_length is {max_length:,}: the largest is {MAX_STEPS:,} tokens")
+        return operator.index(max_length)
+
+    def _most_rows(self, positions: int, max_length: int, is_beam: bool) -> int:
+        """How many hypotheses one call may hold: their memory, and their time, are bounded."""
+        # The beam keeps a path and weights of each step, greedy search and sampling all logits.
+        in_step = 24 * self._target_size + 12 * UNITS * positions
+        kept = 16 + 8 * positions if is_beam else 12 * self._target_size + 4 * positions
+        row = in_step + kept * max_length
+        return min(MAX_CALL_BYTES // row, MAX_ROW_STEPS // max_length)
+
+    def _batch_size(self, batch_size: int, num_beams: int, max_length: int, read) -> int:
+        """``batch_size``, or less where so many sources would need too much memory.
+
+        Raises:
+            ModelError: one source alone needs too much.
+        """
+        is_text = self.source_kind != "captioner"
+        positions = max(map(len, read)) if is_text else POSITIONS
+        rows = self._most_rows(positions, max_length, num_beams > 1)
+        where = f"with max_length {max_length} and a source of {positions} symbols"
+        if num_beams > (most := min(rows, MAX_BEAMS)):
+            advice = f"the largest {where} is {most}" if most > 1 else f"not possible {where}"
+            raise ModelError(f"num_beams is {num_beams:,}: {advice}")
+        return min(_whole("batch_size", batch_size, "1"), rows // num_beams)
 
     def _is_single(self, sources) -> bool:
         if self.source_kind == "captioner":
@@ -242,16 +339,31 @@ class SourceModel(Model):
                 )
             if not text.strip():
                 raise ModelError(f"source {number} is blank: expected at least one character")
+            if any("\ud800" <= c <= "\udfff" for c in text):
+                raise ModelError(f"source {number} holds half a character: expected Unicode text")
         split = str.split if self.source_kind == "speller" else _characters
         clean = clean_sentence if self.info.get("cleaned") else _composed
         read = [split(clean(text)) for text in texts]
-        unknown = dict.fromkeys(s for symbols in read for s in symbols if s not in self._known)
-        if unknown:
-            warnings.warn(
-                f"unknown to {self.info['experiment']}, read as <unk>: {' '.join(unknown)}",
-                stacklevel=4,
-            )
-        return read
+        foreign = dict.fromkeys(s for symbols in read for s in symbols if s not in self._known)
+        if not foreign:
+            return read
+        changed = {s: self._alike[_look(s)] for s in foreign if _look(s) in self._alike}
+        if changed:
+            pairs = (f"{_named(s)} as {_named(known)}" for s, known in changed.items())
+            warnings.warn(f"{self.info['experiment']} reads {', '.join(pairs)}", stacklevel=4)
+        if unknown := [s for s in foreign if s not in changed]:
+            warnings.warn(self._unknown(unknown), stacklevel=4)
+        return [[changed.get(s, s) for s in symbols] for symbols in read]
+
+    def _unknown(self, symbols: Sequence[str]) -> str:
+        """The note on symbols that the model has never seen."""
+        note = f"unknown to {self.info['experiment']}, read as <unk>: {' '.join(symbols)}"
+        known = sorted(self.info["symbols"], key=len, reverse=True)
+        near = {_base(s): s for s in reversed(known)} | {_base(s): s for s in known}
+        for symbol in symbols:
+            if (base := _base(symbol)) and base in near:
+                note += f"; for {symbol} did you mean {_named(near[base])}?"
+        return printable(note)
 
     def _feeds(self, batch: "list[list[str]] | np.ndarray") -> dict[str, np.ndarray]:
         if self.source_kind == "captioner":
@@ -274,9 +386,14 @@ class Generator(SourceModel):
         has_attention: whether it can show where it looked.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, info: dict) -> None:
-        super().__init__(session, info)
-        self.has_attention = "attention" in self._outputs
+    def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
+        super().__init__(session, info, path)
+        inputs = {"num_beams": ("int64", 0), "max_length": ("int64", 0)}
+        outputs = {"text_out": ("string", 2), "scores": ("float", 2)}
+        self.has_attention = any(o.name == "attention" for o in session.get_outputs())
+        if self.has_attention:
+            outputs["attention"] = ("float", 3)
+        self._check_signature(SOURCES[self.source_kind] | inputs, outputs)
 
     def __call__(
         self,
@@ -346,15 +463,20 @@ class Generator(SourceModel):
     ) -> Found:
         """All texts, scores and weights as arrays; arguments and errors as for the call."""
         num_beams = _whole("num_beams", num_beams, "1 (greedy search)")
+        max_length = self._max_length(max_length)
         read = self._read(sources)
+        batch_size = self._batch_size(batch_size, num_beams, max_length, read)
         fixed = {
             "num_beams": np.array(num_beams, np.int64),
-            "max_length": np.array(self._max_length(max_length), np.int64),
+            "max_length": np.array(max_length, np.int64),
         }
         texts, scores, attention = [], [], []
         for rows in _batches(len(read), batch_size, progress):
             batch = read[rows]
-            found = self._session.run(self._outputs, self._feeds(batch) | fixed)
+            shapes = dict.fromkeys(("text_out", "scores"), (len(batch), num_beams))
+            if self.has_attention:
+                shapes["attention"] = (len(batch), None, None)
+            found = self._answer(self._feeds(batch) | fixed, shapes)
             texts.append(found[0])
             scores.append(found[1])
             if self.has_attention:
@@ -374,6 +496,12 @@ class Generator(SourceModel):
 class Sampler(SourceModel):
     """A loaded nucleus sampler."""
 
+    def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
+        super().__init__(session, info, path)
+        inputs = {"top_p": ("float", 0), "uniforms": ("float", 2)}
+        outputs = {"text_out": ("string", 1), "scores": ("float", 1)}
+        self._check_signature(SOURCES[self.source_kind] | inputs, outputs)
+
     def __call__(
         self,
         sources: "str | np.ndarray | Iterable",
@@ -388,7 +516,7 @@ class Sampler(SourceModel):
 
         Args:
             sources, batch_size, progress: as for ``Generator``.
-            top_p: mass of the nucleus, in (0, 1].
+            top_p: mass of the nucleus, in (0, 1]; at least 1.2e-38, the smallest float32.
             seed: of the random numbers; the same seed gives the same texts.
             uniforms: the random numbers themselves, (N, max_length) in [0, 1); then ``seed`` and
                 ``max_length`` are not used.
@@ -417,17 +545,21 @@ class Sampler(SourceModel):
         progress: Progress | None = None,
     ) -> Found:
         """Texts and scores, (N,) both; arguments and errors as for the call."""
-        if not 0 < top_p <= 1:
-            raise ModelError(f"top_p is {top_p}: expected a mass in (0, 1], for example 0.8")
+        if not isinstance(top_p, numbers.Real) or not np.finfo(np.float32).tiny <= top_p <= 1:
+            raise ModelError(f"top_p is {top_p!r}: expected a mass in (0, 1], for example 0.8")
+        max_length = self._max_length(max_length)
         read = self._read(sources)
         if uniforms is None:
-            shape = (len(read), self._max_length(max_length))
-            uniforms = np.random.default_rng(seed).random(shape, np.float32)
+            batch_size = self._batch_size(batch_size, 1, max_length, read)
+            uniforms = _random(seed).random((len(read), max_length), np.float32)
         uniforms = _uniforms(uniforms, len(read))
+        batch_size = self._batch_size(batch_size, 1, self._max_length(uniforms.shape[1]), read)
         texts, scores = [], []
         for rows in _batches(len(read), batch_size, progress):
-            numbers = {"top_p": np.array(top_p, np.float32), "uniforms": uniforms[rows]}
-            found = self._session.run(self._outputs, self._feeds(read[rows]) | numbers)
+            batch = read[rows]
+            given = {"top_p": np.array(top_p, np.float32), "uniforms": uniforms[rows]}
+            shapes = dict.fromkeys(("text_out", "scores"), (len(batch),))
+            found = self._answer(self._feeds(batch) | given, shapes)
             texts.append(found[0])
             scores.append(found[1])
         return Found(np.concatenate(texts), np.concatenate(scores), None)
@@ -440,6 +572,113 @@ KINDS: dict[str, type[Model]] = {
     "captioner": Generator,
     "sampler": Sampler,
 }
+
+
+# The inputs that hold the source: type and number of axes.
+SOURCES: dict[str, Signature] = {
+    "classifier": {"image": ("uint8", 4)},
+    "speller": {"text": ("string", 1)},
+    "translator": {"codepoints": ("int32", 2)},
+    "captioner": {"image": ("uint8", 4)},
+}
+
+
+class Fact(NamedTuple):
+    """What a fact of the metadata must be, in words and as a test."""
+
+    words: str
+    holds: Callable[[object], bool]
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+TEXT = Fact("a text", lambda value: isinstance(value, str))
+TEXTS = Fact(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+)
+NUMBERS = Fact(
+    "a table of numbers",
+    lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+)
+FACTS = dict.fromkeys(("kind", "experiment", "edition", "title", "source", "licence"), TEXT)
+FACTS |= dict.fromkeys(("labels", "symbols", "notes"), TEXTS)
+FACTS |= {
+    "source_kind": Fact(
+        "speller, translator or captioner",
+        lambda value: value in ("speller", "translator", "captioner"),
+    ),
+    "metrics": NUMBERS,
+    "length_penalty": Fact("a number", _is_number),
+    "cleaned": Fact("true or false", lambda value: isinstance(value, bool)),
+    "max_length": Fact("a whole number, at least 1", _is_count),
+    "vocabulary_sizes": Fact(
+        "a table of whole numbers",
+        lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    ),
+}
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message of onnxruntime."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _words(signature: dict[str, tuple[str, int] | None]) -> str:
+    return ", ".join(
+        f"{name} ({each[0]}, {each[1]} axes)" if each else f"no {name}"
+        for name, each in signature.items()
+    )
+
+
+def _float_advice(images: np.ndarray) -> str:
+    if not np.issubdtype(images.dtype, np.floating):
+        return ""
+    scaled = '(x * 255).astype("uint8")' if images.max() <= 1 else 'x.astype("uint8")'
+    return f", give {scaled}"
+
+
+# Characters that look like another one, and what stands for both.
+_LOOKALIKES = str.maketrans(
+    {"g": "ɡ", ":": "ː", "'": "ˈ", "’": "ˈ", "ʼ": "ˈ", "ǝ": "ə", "ε": "ɛ", "α": "ɑ"}
+    | {"\u035c": "\u0361", "ʤ": "d͡ʒ", "ʧ": "t͡ʃ"}
+)
+# Phonetic letters and the letter of the keyboard that people write for them.
+_BASES = str.maketrans("ɡɹɾɻɛəɜɝɚæɑɒɐʌʊɪɨɔɵŋɲʃʒθðɫʍɓ", "grrreeeeeaaaauuiioonnsztdlwb")
+
+
+def _look(symbol: str) -> str:
+    """The same for symbols that look alike, composed or not."""
+    return unicodedata.normalize("NFD", symbol).translate(_LOOKALIKES)
+
+
+def _alike(symbols: Sequence[str]) -> dict[str, str]:
+    """What a look stands for, where one symbol alone has it."""
+    looks = [_look(symbol) for symbol in symbols]
+    return {look: s for look, s in zip(looks, symbols, strict=True) if looks.count(look) == 1}
+
+
+def _base(symbol: str) -> str:
+    """A symbol without marks, length and case, in letters of the keyboard."""
+    letters = (c for c in _look(symbol) if unicodedata.category(c) not in ("Mn", "Lm", "Sk"))
+    return "".join(letters).lower().translate(_BASES)
+
+
+def _named(symbol: str) -> str:
+    return f"{symbol} ({' '.join(f'U+{ord(c):04X}' for c in symbol)})"
+
+
+def _random(seed: int) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"seed is {seed!r}: expected a whole number, 0 or more") from error
 
 
 def _batches(total: int, batch_size: int, progress: Progress | None) -> Iterator[slice]:
@@ -474,7 +713,7 @@ def _images(images) -> np.ndarray:
     if images.dtype != np.uint8:
         raise ModelError(
             f"images are {images.dtype}: expected raw pixels as uint8, 0 to 255; "
-            "scaling and normalisation are inside the file"
+            f"scaling and normalisation are inside the file{_float_advice(images)}"
         )
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ModelError(f"images have shape {images.shape}: expected (N, H, W, 3)")
@@ -482,7 +721,10 @@ def _images(images) -> np.ndarray:
 
 
 def _uniforms(uniforms: np.ndarray, rows: int) -> np.ndarray:
-    uniforms = np.asarray(uniforms, np.float32)
+    try:
+        uniforms = np.asarray(uniforms, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ModelError("uniforms are no numbers: draw them with rng.random()") from error
     if uniforms.ndim != 2 or len(uniforms) != rows or uniforms.shape[1] < 1:
         raise ModelError(
             f"uniforms have shape {uniforms.shape}: expected ({rows}, max_length), a row per "
@@ -522,127 +764,359 @@ def _characters(text: str) -> list[str]:
 def inspect(content: bytes, path: Path) -> dict[str, object]:
     """Checks the bytes of a file without running it and returns its ``hw2.*`` metadata.
 
+    Only files that every reader of protocol buffers reads alike are accepted: known fields, in
+    their own wire type, singular ones once, numbers in their shortest form.
+
     Raises:
-        ModelError: truncated or no ONNX at all, external data, or a foreign operator domain.
+        ModelError: truncated or no ONNX at all, external data, a foreign operator domain, local
+            functions, loops without a bound that can be seen, or metadata of another form.
     """
-    info: dict[str, object] = {}
-    domains: set[str] = set()
-    graphs = 0
     try:
-        for field, value in _fields(memoryview(content)):
-            if field == 7:  # ModelProto.graph
-                graphs += 1
-                _inspect_graph(value, domains)
-            elif field == 8:  # ModelProto.opset_import
-                domains.add(_text(value, 1))
-            elif field == 25:  # ModelProto.functions: nodes of a domain of their own
-                domains.add(_text(value, 10) or "a local function")
-            elif field == 14:  # ModelProto.metadata_props
-                key = _text(value, 1)
-                if key.startswith("hw2."):
-                    info[key.removeprefix("hw2.")] = json.loads(_text(value, 2))
-    except _ExternalData:
-        raise ModelError(f"{path} keeps weights in other files: expected one whole file") from None
-    except (IndexError, TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is truncated or no ONNX file: copy or export it again") from error
-    if not graphs:
-        raise ModelError(f"{path} is truncated or no ONNX file: copy or export it again")
-    if foreign := domains - DOMAINS:
+        model = _Parser(content).message("Model", 0, len(content))
+        if 7 not in model:
+            raise _Refused("there is no graph")
+        problem = _problem(model)
+    except (_Refused, ValueError) as error:
         raise ModelError(
-            f"{path} uses operators of {', '.join(sorted(foreign))}: only ai.onnx and ai.onnx.ml "
+            f"{path} is truncated or no ONNX file ({error}): copy or export it again"
+        ) from error
+    if problem:
+        raise ModelError(f"{path} {problem}")
+    return _metadata(model, path)
+
+
+def _problem(model: dict) -> str:
+    """What a model does that no file of this package does, or ""."""
+    nodes, tensors = _contents(model)
+    if any(13 in tensor or tensor.get(14, [0]) != [0] for tensor in tensors):
+        return "keeps weights in other files: expected one whole file"
+    domains = {_text(each, 1) for each in model.get(8, [])} | {_text(node, 7) for node in nodes}
+    domains |= {_text(each, 10) or "a local function" for each in model.get(25, [])}
+    if foreign := domains - DOMAINS:
+        return (
+            f"uses operators of {', '.join(sorted(foreign))}: only ai.onnx and ai.onnx.ml "
             "are standard; export it again"
         )
+    if 20 in model or 25 in model:
+        return "holds training information or functions: export it again"
+    if problem := _problem_of_loops(model[7][0]):
+        return f"could run without end ({problem}): export it again"
+    return ""
+
+
+def _metadata(model: dict, path: Path) -> dict[str, object]:
+    """The facts under ``hw2.*``, each of the type that ``FACTS`` asks for."""
+    info: dict[str, object] = {}
+    for entry in model.get(14, []):
+        key = _text(entry, 1)
+        if not key.startswith("hw2."):
+            continue
+        name = key.removeprefix("hw2.")
+        try:
+            value = json.loads(_text(entry, 2))
+            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{path} has a {key} that is no JSON: export it again") from error
+        if name in info:
+            raise ModelError(f"{path} has {key} twice: export it again")
+        if name in FACTS and not FACTS[name].holds(value):
+            raise ModelError(f"{path} has a {key} that is not {FACTS[name].words}: export it again")
+        info[name] = value
     return info
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.onnx")], 1)
-        hint = f"did you mean {near[0]}?" if near else "expected a file made by 'export convert'"
-        raise ModelError(f"{path} does not exist: {hint}")
-    size = path.stat().st_size
-    if size > max_bytes:
+    try:
+        if not path.is_file():
+            names = [p.name for p in path.parent.glob("*.onnx")]
+            near = difflib.get_close_matches(path.name, names, 1)
+            hint = (
+                f"did you mean {near[0]}?" if near else "expected a file made by 'export convert'"
+            )
+            raise ModelError(f"{path} does not exist: {hint}")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            content = b"" if size > max_bytes else file.read(max_bytes + 1)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error})") from error
+    if max(size, len(content)) > max_bytes:
         raise ModelError(
             f"{path} has {size:,} bytes, the limit is {max_bytes:,}: "
             "raise max_bytes if you trust the file"
         )
-    return path.read_bytes()
+    return content
 
 
-class _ExternalData(Exception):
+class _Refused(Exception):
     pass
 
 
-def _inspect_graph(graph: memoryview, domains: set[str]) -> None:
-    for field, value in _fields(graph):
-        if field == 1:  # GraphProto.node
-            _inspect_node(value, domains)
-        elif field == 5:  # GraphProto.initializer
-            _inspect_tensor(value)
-        elif field == 15:  # GraphProto.sparse_initializer
-            _inspect_sparse_tensor(value)
+# The messages of onnx.proto that a file may hold: the number of each field and what it holds, with
+# a star where it may come more than once. What is not here is refused: ref_attr_name and bodies of
+# functions, segments of tensors, opaque types, placement on devices.
+_SCHEMA = {
+    "Model": "1 int, 2 text, 3 text, 4 text, 5 int, 6 text, 7 Graph, 8 Opset*, 14 Entry*, "
+    "20 bytes*, 25 Function*",
+    "Opset": "1 text, 2 int",
+    "Entry": "1 text, 2 text",
+    "Function": "1 text, 4 text*, 5 text*, 6 text*, 7 bytes*, 8 text, 9 Opset*, 10 text, "
+    "11 bytes*, 12 bytes*, 13 text, 14 Entry*",
+    "Graph": "1 Node*, 2 text, 5 Tensor*, 10 text, 11 Value*, 12 Value*, 13 Value*, "
+    "14 Annotation*, 15 Sparse*, 16 Entry*",
+    "Node": "1 text*, 2 text*, 3 text, 4 text, 5 Attribute*, 6 text, 7 text, 8 text, 9 Entry*",
+    "Attribute": "1 text, 2 float, 3 int, 4 bytes, 5 Tensor, 6 Graph, 7 float*, 8 int*, 9 bytes*, "
+    "10 Tensor*, 11 Graph*, 13 text, 14 Type, 15 Type*, 20 int32, 22 Sparse, 23 Sparse*",
+    "Tensor": "1 int*, 2 int32, 4 fixed, 5 varints, 6 bytes*, 7 varints, 8 text, 9 bytes, "
+    "10 fixed, 11 varints, 12 text, 13 Entry*, 14 int32, 16 Entry*",
+    "Sparse": "1 Tensor, 2 Tensor, 3 int*",
+    "Annotation": "1 text, 2 Entry*",
+    "Value": "1 text, 2 Type, 3 text, 4 Entry*",
+    "Type": "1 TensorType, 4 ElementType, 5 MapType, 6 text, 8 TensorType, 9 ElementType",
+    "TensorType": "1 int32, 2 Shape",
+    "ElementType": "1 Type",
+    "MapType": "1 int32, 2 Type",
+    "Shape": "1 Dimension*",
+    "Dimension": "1 int, 2 text, 3 text",
+}
+_ONE_OF = {"Dimension": {1, 2}, "Type": {1, 4, 5, 8, 9}}
+_WIRE_TYPES = {"int": 0, "int32": 0, "float": 5}  # all else has its length before it: 2
 
 
-def _inspect_node(node: memoryview, domains: set[str]) -> None:
-    for field, value in _fields(node):
-        if field == 7:  # NodeProto.domain
-            domains.add(str(value, "utf-8"))
-        elif field == 5:  # NodeProto.attribute
-            for inner, content in _fields(value):
-                if inner in (5, 10):  # AttributeProto.t, tensors
-                    _inspect_tensor(content)
-                elif inner in (22, 23):  # AttributeProto.sparse_tensor, sparse_tensors
-                    _inspect_sparse_tensor(content)
-                elif inner in (6, 11):  # AttributeProto.g, graphs
-                    _inspect_graph(content, domains)
+def _table(fields: str) -> dict[int, tuple[str, int, bool]]:
+    """{field number: (what it holds, its wire type, whether it may come more than once)}"""
+    table = {}
+    for field in fields.split(", "):
+        number, kind = field.split()
+        name = kind.rstrip("*")
+        table[int(number)] = name, _WIRE_TYPES.get(name, 2), kind.endswith("*")
+    return table
 
 
-def _inspect_tensor(tensor: memoryview) -> None:
-    # TensorProto.external_data, and data_location unless it says DEFAULT
-    if any(field == 13 or (field == 14 and value) for field, value in _fields(tensor)):
-        raise _ExternalData
+_FIELDS = {name: _table(fields) for name, fields in _SCHEMA.items()}
 
 
-def _inspect_sparse_tensor(tensor: memoryview) -> None:
-    for field, value in _fields(tensor):
-        if field in (1, 2):  # SparseTensorProto.values, indices
-            _inspect_tensor(value)
+class _Parser:
+    """Reads messages of onnx.proto as {field number: [values]}, nested ones too."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._left = MAX_FIELDS
+
+    def message(self, name: str, position: int, end: int, depth: int = 0) -> dict[int, list]:
+        if depth > MAX_DEPTH:
+            raise _Refused(f"messages are nested over {MAX_DEPTH} deep")
+        content, fields, found = self._content, _FIELDS[name], {}
+        while position < end:
+            self._left -= 1
+            if self._left < 0:
+                raise _Refused(f"it has over {MAX_FIELDS:,} fields")
+            tag, position = _varint(content, position, end)
+            number, wire_type = tag >> 3, tag & 7
+            if number not in fields:
+                raise _Refused(f"{name} has an unknown field {number}")
+            kind, own_type, is_repeated = fields[number]
+            if wire_type != own_type:
+                raise _Refused(f"field {number} of {name} has wire type {wire_type}")
+            if wire_type == 0:
+                value, position = _varint(content, position, end)
+                if kind == "int32" and 2**31 <= value < 2**64 - 2**31:
+                    raise _Refused(f"field {number} of {name} is over 32 bits")
+            else:
+                size, position = _varint(content, position, end) if own_type == 2 else (4, position)
+                if size > end - position:
+                    raise _Refused(f"{name} ends too early")
+                if kind in _FIELDS:
+                    value = self.message(kind, position, position + size, depth + 1)
+                else:
+                    value = _checked(content[position : position + size], kind)
+                position += size
+            if number not in found:
+                found[number] = [value]
+            elif is_repeated:
+                found[number].append(value)
+            else:
+                raise _Refused(f"field {number} of {name} comes twice")
+        if len(_ONE_OF.get(name, set()) & found.keys()) > 1:
+            raise _Refused(f"{name} is two things at once")
+        return found
 
 
-def _text(message: memoryview, wanted: int) -> str:
-    return next((str(value, "utf-8") for field, value in _fields(message) if field == wanted), "")
+def _checked(value: bytes, kind: str) -> bytes | str:
+    """A text decoded; a list of packed numbers must hold whole ones in their shortest form."""
+    if kind == "text":
+        return str(value, "utf-8")
+    if kind == "fixed" and len(value) % 4:
+        raise _Refused("a list of numbers ends too early")
+    if kind == "varints":
+        codes = np.frombuffer(value, np.uint8)
+        ends = np.flatnonzero(codes < 0x80)
+        sizes = np.diff(ends, prepend=-1)
+        if (codes[-1:] >= 0x80).any() or (sizes > 10).any() or (codes[ends[sizes > 1]] == 0).any():
+            raise _Refused("a list of numbers is not in its shortest form")
+    return value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """The (field number, value) pairs of a protocol buffer message, nested ones unread."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        field, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, position = _varint(message, position)
-            yield field, value
-            continue
-        if wire_type == 2:
-            size, position = _varint(message, position)
-        elif wire_type in (1, 5):
-            size = 8 if wire_type == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire_type}")
-        if field == 0 or position + size > len(message):
-            raise ValueError("truncated")
-        yield field, message[position : position + size]
-        position += size
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
+def _varint(content: bytes, position: int, end: int) -> tuple[int, int]:
+    if position < end and content[position] < 0x80:
+        return content[position], position + 1
     value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
+    for byte in content[position : min(position + 10, end)]:
         value |= (byte & 0x7F) << shift
+        position += 1
         if byte < 0x80:
+            if value >= 2**64 or not byte:
+                raise _Refused("a number is not in its shortest form")
             return value, position
         shift += 7
-        if shift > 63:
-            raise ValueError("number too long")
+    raise _Refused("a number has no end")
+
+
+def _text(message: dict, field: int) -> str:
+    return message.get(field, [""])[0]
+
+
+def _subgraphs(node: dict) -> Iterator[dict]:
+    for attribute in node.get(5, []):
+        yield from (*attribute.get(6, []), *attribute.get(11, []))
+
+
+def _graphs(graph: dict) -> Iterator[dict]:
+    """A graph and all graphs inside it."""
+    waiting = [graph]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting += (inner for node in graph.get(1, []) for inner in _subgraphs(node))
+
+
+def _contents(model: dict) -> tuple[list[dict], list[dict]]:
+    """All nodes and all tensors of a model."""
+    nodes, tensors, sparse = [], [], []
+    for graph in _graphs(model[7][0]):
+        nodes += graph.get(1, [])
+        tensors += graph.get(5, [])
+        sparse += graph.get(15, [])
+    for attribute in (each for node in nodes for each in node.get(5, [])):
+        tensors += (*attribute.get(5, []), *attribute.get(10, []))
+        sparse += (*attribute.get(22, []), *attribute.get(23, []))
+    tensors += (part for each in sparse for part in (*each.get(1, []), *each.get(2, [])))
+    return nodes, tensors
+
+
+# Operators that give no number and no axis larger than one of those in their first inputs.
+_KEEPING = {"Shape": 1, "Slice": 1, "Squeeze": 1, "Unsqueeze": 1, "Cast": 1, "Identity": 1}
+_KEEPING |= {"Transpose": 1, "Gather": 2, "Min": None, "Max": None}
+_DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
+
+
+def _problem_of_loops(graph: dict) -> str:
+    """Why a graph could run without end, or "".
+
+    The rounds of every Loop and Scan must come from constants and from inputs of the file, which
+    the caller bounds. The nodes, each times the rounds around it, are added up.
+    """
+    definitions = _definitions(graph)
+    waiting, work, loops = [(graph, 1)], 0, 0
+    while waiting:
+        graph, rounds = waiting.pop()
+        work += rounds * len(graph.get(1, []))
+        if work > MAX_WORK:
+            return f"its loops come to over {MAX_WORK:,} steps"
+        for node in graph.get(1, []):
+            inner, kind, times = list(_subgraphs(node)), _text(node, 4), 1
+            if kind in ("Loop", "Scan"):
+                loops += 1
+                if loops > MAX_LOOPS:
+                    return f"it has over {MAX_LOOPS} loops"
+                times = max((_largest(n, definitions) for n in _counted(node)), default=np.inf)
+                if times > MAX_STEPS:
+                    return f"{kind} {_text(node, 3)!r} has no bound that can be seen"
+            elif inner and kind != "If":
+                return f"{kind} holds a graph"
+            waiting += [(each, rounds * times) for each in inner]
+    return ""
+
+
+def _counted(node: dict) -> list[str]:
+    """The names of the values that say how often a Loop or a Scan goes round."""
+    inputs = node.get(1, [])
+    if _text(node, 4) == "Loop":
+        return inputs[:1]
+    scanned = _integer(node, "num_scan_inputs")
+    return inputs[-scanned:] if 0 < scanned <= len(inputs) else []
+
+
+def _integer(node: dict, name: str) -> int:
+    return next((a[3][0] for a in node.get(5, []) if _text(a, 1) == name and 3 in a), 0)
+
+
+def _definitions(graph: dict) -> dict[str, list[tuple[str, dict]]]:
+    """What each name stands for, in whatever graph."""
+    found: dict[str, list[tuple[str, dict]]] = {}
+
+    def note(name: str, kind: str, source: dict) -> None:
+        found.setdefault(name, []).append((kind, source))
+
+    for each in _graphs(graph):
+        for value in each.get(11, []):
+            note(_text(value, 1), "given" if each is graph else "carried", value)
+        for tensor in each.get(5, []):
+            note(_text(tensor, 8), "tensor", tensor)
+        for sparse in each.get(15, []):
+            note(_text(sparse.get(1, [{}])[0], 8), "sparse", sparse)
+        for node in each.get(1, []):
+            for name in node.get(2, []):
+                note(name, "node", node)
+    return found
+
+
+def _largest(name: str, definitions: dict[str, list[tuple[str, dict]]]) -> float:
+    """The largest number or axis that a value can have; infinity where that cannot be seen."""
+    waiting, seen, largest = [name], set(), 0.0
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if not name or name not in definitions:
+            return np.inf
+        for kind, source in definitions[name]:
+            operator_type = _text(source, 4) if kind == "node" else ""
+            if kind == "given":
+                largest = max(largest, MAX_STEPS)
+            elif kind == "tensor":
+                largest = max(largest, _largest_of_tensor(source))
+            elif operator_type == "Constant":
+                tensors = [t for a in source.get(5, []) for t in a.get(5, [])]
+                largest = max(largest, *map(_largest_of_tensor, tensors or [{}]))
+            elif operator_type == "Cast" and _integer(source, "to") not in (1, 6, 7):
+                return np.inf  # a negative number would become a large one
+            elif operator_type in _KEEPING:
+                waiting += source.get(1, [])[: _KEEPING[operator_type]]
+            else:
+                return np.inf
+    return largest
+
+
+def _largest_of_tensor(tensor: dict) -> float:
+    """The largest number or axis of a stored tensor; infinity where that cannot be seen."""
+    dtype = _DTYPES.get(tensor.get(2, [0])[0])
+    raw = tensor.get(9, [b""])[0]
+    if dtype is None or 4 in tensor or 10 in tensor or len(raw) % np.dtype(dtype).itemsize:
+        return np.inf
+    stored = np.frombuffer(raw, dtype)
+    if not np.isfinite(stored).all():
+        return np.inf
+    listed = (_numbers(tensor.get(field, [])) for field in (1, 5, 7))
+    return float(max(itertools.chain([stored.max(initial=0)], *listed)))
+
+
+def _numbers(values: Iterable[int | bytes]) -> Iterator[int]:
+    """Signed whole numbers, packed or not."""
+    for value in values:
+        packed, position = (value, 0) if isinstance(value, bytes) else (b"", 0)
+        if isinstance(value, int):
+            yield value - (value >> 63 << 64)
+        while position < len(packed):
+            number, position = _varint(packed, position, len(packed))
+            yield number - (number >> 63 << 64)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,17 +37,24 @@ SEED = 42
 def new_file(path: Path) -> Iterator[Path]:
     """Gives a name beside ``path`` to write to; the file becomes ``path`` only if nothing fails.
 
+    The name is nobody else's, so that two may write the same file: the last one wins.
+
     Raises:
         ModelError: it cannot be written.
     """
-    partial = path.with_name(f".new-{path.name}")
+    partial = None
     try:
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
         yield partial
+        partial.chmod(0o644)
         os.replace(partial, path)
     except OSError as error:
         raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

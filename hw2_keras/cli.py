@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hw2_keras._version import __version__
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import experiments
 
 
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, printable(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return options.command(options) or 0
         return 0
     except UsageError as error:
-        print(f"hw2: {error}", file=sys.stderr)
+        print(printable(f"hw2: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nhw2: interrupted; the same command goes on after the last epoch", file=sys.stderr)
@@ -271,6 +271,11 @@ def report(options: argparse.Namespace) -> None:
     for problem in found.problems:
         print(f"hw2: left out: {problem}", file=sys.stderr)
     print(f"{len(found.runs) + len(found.others)} runs; open {written}")
+    if not (found.runs or found.others):
+        raise UsageError(
+            f"no readable run under {options.results}: expected folders made by 'train' or "
+            "'sweep'; the page shows what is missing"
+        )
 
 
 def theory(options: argparse.Namespace) -> None:

@@ -1,56 +1,80 @@
-"""The demo: small models on synthetic data, exported, and used without TensorFlow.
+"""The demo: small models on synthetic data, exported, used without TensorFlow, told as a story.
 
 A sweep of one classifier over three learning rates, and a speller without and with attention; the
-best classifier and the speller with attention leave as ONNX files.
+best classifier and the speller with attention leave as ONNX files. What the page tells is gathered
+here; ``demo.html.jinja`` tells it.
+
+The exporter is reached by its command in a fresh process, not by an import: ``export`` stands above
+this package, and the last chapter's point is a process in which neither TensorFlow nor Keras is.
 """
 
-import base64
-import html
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 from hw2_keras.errors import UsageError
 from hw2_keras.files import write_atomically
 from hw2_keras.plots import of_runs
-from hw2_keras.report import tables
+from hw2_keras.report import tables, templates
+from hw2_keras.report.cells import Cell, Table, named, number
+from hw2_keras.report.charts import Chart, Line, chart
+from hw2_keras.report.page import CURVES, Plot
+from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 from hw2_keras.training.fit import sweep, train
 
 EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images
 SPELLER_EPOCHS = 12  # enough for attention to find the phoneme of each letter
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }
-img { max-width: 100%; height: auto; }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .85rem; }
-figure { margin: 1.5rem 0; } figcaption { color: #555; }
-"""
+STYLE = Path(__file__).parent / "report" / "page.css"
 
 CAPTIONS = {
-    "curves_all_rates": "Training loss and validation accuracy of every rate.",
-    "activation_maps": "The first convolution's maps, before ReLU, of one training image.",
-    "curves": "The best rate's curves.",
-    "filters_conv1": "Filters of the first convolution.",
-    "filters_conv2": "Filters of the second convolution, first input channel.",
+    "activation_maps": "One training image and its maps in the first layer, before ReLU.",
+    "filters_conv1": "Filters of the first layer.",
+    "filters_conv2": "Filters of the second layer, as they look at the first map.",
     "confusion_matrix": "Test images by true and predicted class.",
     "misclassified": "The surest mistakes on the test images.",
-    "p2g_and_p2g_attention_val_cer": "Character error rate of the validation words per epoch.",
-    "attention_1": "Where the speller looked: each letter's weights over the phonemes.",
-    "examples": "Test words: the best, median and worst.",
+    "attention_1": "The first test word: where the speller looked for each letter.",
+    "attention_2": "The second test word.",
+    "attention_3": "The third test word.",
+    "examples": "Test words: the best, the median and the worst spelling.",
 }
+
+
+class File(NamedTuple):
+    """An exported file and what it answered.
+
+    Attributes:
+        name, megabytes: of the file.
+        task: what it does, in one sentence.
+        command, question, answer, truth: what it was asked, what it said and what is right.
+        picture: the question as a ``data:`` address where it is an image, else empty.
+        parity: how it was compared with Keras.
+        description: what the file says of itself.
+    """
+
+    name: str
+    megabytes: str
+    task: str
+    command: str
+    question: str
+    answer: str
+    truth: str
+    picture: str
+    parity: str
+    description: str
 
 
 def make(folder: Path) -> Path:
     """Runs the demo and writes its page; everything it makes stays under ``folder``.
 
     Args:
-        folder: for ``index.html``, ``runs`` and the exported file. Finished runs in it are used
+        folder: for ``index.html``, ``runs`` and the exported files. Finished runs in it are used
             again, not repeated.
 
     Returns:
@@ -60,54 +84,176 @@ def make(folder: Path) -> Path:
         UsageError: the folder cannot be written, or an exported file failed its verification.
     """
     started = time.perf_counter()
-    found = sweep("kmnist_cnn", epochs=EPOCHS, out=folder / "runs")
-    print(tables.sweep_table(found))
-    pictures = of_runs.illustrate_sweep(found, folder / "runs" / "sweep")
+    runs = folder / "runs"
+    print("1 of 4: a classifier at three learning rates", flush=True)
+    found = sweep("kmnist_cnn", epochs=EPOCHS, out=runs)
     best = next((run for run in found if run.best), None)
     if best is None:
-        raise UsageError(
-            f"every run in {folder / 'runs'} diverged: delete the folder and try again"
-        )
-    sections = [
-        (
-            "A classifier at three rates",
-            _text(tables.heading(best)) + _pre(tables.sweep_table(found)),
-        ),
-        ("Its pictures", "".join(_figure(picture) for picture in pictures)),
-        *_exported(best, folder, _example_image(best, folder)),
-    ]
-    spellers = [
-        train(name, epochs=SPELLER_EPOCHS, out=folder / "runs") for name in ("p2g", "p2g_attention")
-    ]
-    sections += [
-        ("A speller without and with attention", _compared(spellers, folder / "runs")),
-        *_exported(spellers[1], folder, _example_word(spellers[1])),
-    ]
+        raise UsageError(f"every run in {runs} diverged: delete the folder and try again")
+    rates = _rates_table(found)
+    print(format_table([rates.headings, *([c.text for c in row] for row in rates.rows)]))
+    print("2 of 4: a speller without and with attention", flush=True)
+    spellers = [train(name, epochs=SPELLER_EPOCHS, out=runs) for name in ("p2g", "p2g_attention")]
+    print("3 of 4: their plots", flush=True)
+    drawn = of_runs.illustrate_sweep(found, runs / "sweep") + of_runs.illustrate(spellers[1])
+    print("4 of 4: two files, compared with Keras and used without it", flush=True)
+    files = [_classifier_file(best, folder), _speller_file(spellers[1], folder)]
+    content = templates.render(
+        "demo.html.jinja",
+        STYLE,
+        rates=rates,
+        files=files,
+        **_trained(best, spellers),
+        **_rate_curves(found),
+        **_speller_curves(spellers),
+        **_plots(drawn),
+        **_next_steps(folder, spellers[1].data().test.source[1]),
+        seconds=f"{time.perf_counter() - started:.0f}",
+    )
     page = folder / "index.html"
-    write_atomically(page, lambda file: file.write(_page(sections).encode()))
+    write_atomically(page, lambda file: file.write(content.encode()))
     print(f"demo finished in {time.perf_counter() - started:.0f} s")
     return page
 
 
-def _compared(spellers: Sequence[Run], out: Path) -> str:
-    """Tables and pictures of both spellers."""
-    tables = "".join(_text(tables.heading(r)) + _pre(tables.run_table(r)) for r in spellers)
-    pictures = of_runs.compare(spellers, out)
-    drawn = of_runs.illustrate(spellers[1])
-    pictures += [picture for picture in drawn if picture.stem in ("attention_1", "examples")]
-    return tables + "".join(_figure(picture) for picture in pictures)
+# -------------------------------------------------------------------------- the chapters
 
 
-def _exported(run: Run, folder: Path, example: tuple[str, str]) -> list[tuple[str, str]]:
-    """Exports and verifies a run, then asks its file for one example in a process of its own.
+def _trained(classifier: Run, spellers: Sequence[Run]) -> dict[str, object]:
+    images, words = classifier.data(), spellers[0].data()
+    return {
+        "classifier_epochs": classifier.record["protocol"]["epochs"],
+        "speller_epochs": spellers[0].record["protocol"]["epochs"],
+        "images": {
+            "side": images.train.image.shape[1],
+            "classes": len(images.classes),
+            **{
+                split: f"{len(getattr(images, split).label):,}"
+                for split in ("train", "val", "test")
+            },
+        },
+        "words": {
+            "source": words.train.source[0],
+            "target": words.train.target[0],
+            "train": f"{len(words.train.source):,}",
+        },
+        "chance": f"{1 / len(images.classes):.2f}",
+        "headings": [tables.heading(run) for run in (classifier, *spellers)],
+    }
 
-    Args:
-        example: what ``python -m export run`` is given, and the right answer.
-    """
+
+def _rates_table(sweep: Sequence[Run]) -> Table:
+    headings = ["learning rate", "training loss", "validation accuracy", "test accuracy", ""]
+    rows = [
+        [
+            Cell(f"{run.learning_rate:g}", run.learning_rate),
+            *(number(run.metrics[m]) for m in ("loss", "val_accuracy", "test_accuracy")),
+            _outcome(run),
+        ]
+        for run in sweep
+    ]
+    return Table("What each rate came to", headings, rows)
+
+
+def _outcome(run: Run) -> Cell:
+    """What became of a rate, as far as its figures say."""
+    losses = run.history["loss"]
+    if run.best:
+        return Cell("the best on the validation images", "", mark="best")
+    if run.record["divergence"]:
+        return Cell(run.record["divergence"], "")
+    if losses[-1] < 0.99 * losses[-2 if len(losses) > 1 else 0]:
+        return Cell("its loss was still falling at the end", "")
+    return Cell("")
+
+
+def _rate_curves(sweep: Sequence[Run]) -> dict[str, object]:
+    names = [f"rate {run.learning_rate:g}" for run in sweep]
+    histories = dict(zip(names, (run.history for run in sweep), strict=True))
+    return {
+        "rate_curves": [_chart(histories, metric) for metric in ("loss", "val_accuracy")],
+        "rate_names": names,
+    }
+
+
+def _speller_curves(spellers: Sequence[Run]) -> dict[str, object]:
+    names = ["plain", "with attention"]
+    histories = dict(zip(names, (run.history for run in spellers), strict=True))
+    plain, attentive = (f"{run.metrics['test_cer']:.1%}" for run in spellers)
+    return {
+        "speller_curves": [_chart(histories, metric) for metric in ("loss", "val_cer")],
+        "speller_names": names,
+        "spelled": f"{plain} on the test words without attention, {attentive} with it.",
+    }
+
+
+def _chart(histories: Mapping[str, Mapping[str, list[float]]], metric: str) -> Chart:
+    lines = [
+        Line(name, history["epoch"], history[metric], colour)
+        for colour, (name, history) in enumerate(histories.items())
+    ]
+    return chart(lines, [], CURVES.get(metric, named(metric)))
+
+
+def _plots(drawn: Sequence[Path]) -> dict[str, object]:
+    by_name = {
+        path.stem: Plot(CAPTIONS[path.stem], templates.png_address(path))
+        for path in drawn
+        if path.stem in CAPTIONS
+    }
+    return {
+        "maps": by_name["activation_maps"],
+        "filters": [by_name["filters_conv1"], by_name["filters_conv2"]],
+        "mistakes": [by_name["confusion_matrix"], by_name["misclassified"]],
+        "looks": [plot for name, plot in by_name.items() if name.startswith("attention_")],
+        "examples": by_name["examples"],
+    }
+
+
+def _next_steps(folder: Path, word: str) -> dict[str, str]:
+    python = _python()
+    speller = shlex.quote(str(folder / "p2g_attention.onnx"))
+    return {
+        "python": python,
+        "ask": f"{python} -m export run {speller} {shlex.quote(word)} --num-beams 5 --n-best 3",
+        "report": f"{python} -m hw2_keras report",
+        "tutorial": f"{python} tutorials/2024_25/q3_phonemes_to_spelling.py",
+    }
+
+
+def _python() -> str:
+    """The interpreter as the reader calls it: by its place in this folder, else by its name."""
+    place = Path(sys.executable)
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else "python"
+
+
+# ----------------------------------------------------------------------------- the files
+
+
+def _classifier_file(run: Run, folder: Path) -> File:
+    data = run.data()
+    picture = folder / "example.png"
+    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
+    task = "Names an image; it answers with the likeliest classes and their probabilities."
+    truth = data.classes[data.test.label[0]]
+    return _exported(run, folder, task, str(picture), truth, templates.png_address(picture))
+
+
+def _speller_file(run: Run, folder: Path) -> File:
+    data = run.data()
+    task = "Spells a word from its sounds; the whole search for the letters is inside the file."
+    return _exported(run, folder, task, data.test.source[0], data.test.target[0])
+
+
+def _exported(
+    run: Run, folder: Path, task: str, question: str, truth: str, picture: str = ""
+) -> File:
+    """Exports and verifies a run, then asks its file in a process of its own."""
     onnx = folder / f"{run.experiment.name}.onnx"
-    converted = _command("export", "convert", run.path, "--output", onnx)
-    described = _command("export", "info", onnx)
-    question, truth = example
+    print(f"{onnx.name}: exported, then compared with Keras ...", flush=True)
+    parity = _command("export", "convert", run.path, "--output", onnx)
+    print(parity, end="", flush=True)
+    description = _command("export", "info", onnx)
     script = (
         "import sys; from export.cli import main; "
         f"status = main(['run', {str(onnx)!r}, {question!r}]); "
@@ -115,23 +261,13 @@ def _exported(run: Run, folder: Path, example: tuple[str, str]) -> list[tuple[st
         "print('TensorFlow and Keras loaded:', sorted(loaded) or 'neither'); "
         "sys.exit(status or bool(loaded))"
     )
-    answered = _run([sys.executable, "-c", script]) + f"the right answer: {truth}"
-    return [
-        (f"The exported file {onnx.name}", _pre(converted) + _pre(described)),
-        (f"{onnx.name} in a process that has no TensorFlow", _pre(answered)),
-    ]
-
-
-def _example_image(run: Run, folder: Path) -> tuple[str, str]:
-    data = run.data()
-    picture = folder / "example.png"
-    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
-    return str(picture), data.classes[data.test.label[0]]
-
-
-def _example_word(run: Run) -> tuple[str, str]:
-    data = run.data()
-    return data.test.source[0], data.test.target[0]
+    answer = _run([sys.executable, "-c", script])
+    print(answer, end="", flush=True)
+    command = f"$ {_python()} -m export run {shlex.quote(str(onnx))} {shlex.quote(question)}"
+    megabytes = f"{onnx.stat().st_size / 1e6:.1f}"
+    return File(
+        onnx.name, megabytes, task, command, question, answer, truth, picture, parity, description
+    )
 
 
 def _command(*arguments: str | Path) -> str:
@@ -142,36 +278,4 @@ def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
-    print(done.stdout, end="")
     return done.stdout
-
-
-def _page(sections: Sequence[tuple[str, str]]) -> str:
-    body = "".join(
-        f"<section><h2>{html.escape(h)}</h2>{content}</section>" for h, content in sections
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>hw2_keras demo</title><style>{STYLE}</style></head><body>"
-        "<h1>hw2_keras demo</h1><p>Made from synthetic data: glyphs drawn from fonts, words "
-        "spelled by rules. The reported figures come from the real data and differ for it.</p>"
-        f"{body}</body></html>\n"
-    )
-
-
-def _figure(picture: Path) -> str:
-    data = base64.b64encode(picture.read_bytes()).decode()
-    caption = html.escape(CAPTIONS.get(picture.stem, picture.stem))
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _pre(text: str) -> str:
-    return f"<pre>{html.escape(text)}</pre>"
-
-
-def _text(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"

@@ -8,3 +8,12 @@ class UsageError(ValueError):
     ``hw2_keras.theory``, which stands alone). The command line prints the message and exits
     with code 2.
     """
+
+
+def printable(text: str) -> str:
+    """The text on one line, with escapes for whatever a terminal would not print.
+
+    >>> printable("a\\nb")
+    'a\\\\nb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line
 
@@ -245,12 +245,3 @@ def _too_large(value: float) -> bool:
 
 def _damaged(path: Path, reason: str, remedy: str) -> UsageError:
     return UsageError(printable(f"{path} is damaged ({reason[:300]}): {remedy}"))
-
-
-def printable(text: str) -> str:
-    """The text on one line, with escapes for whatever a terminal would not print.
-
-    >>> printable("a\\nb")
-    'a\\\\nb'
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

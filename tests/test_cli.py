@@ -1,5 +1,6 @@
 """The command line: what it prints, how it fails, and what it costs to start."""
 
+import re
 import subprocess
 import sys
 import time
@@ -174,6 +175,19 @@ def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert page.count("TensorFlow and Keras loaded: neither") == 2
     assert page.count("the right answer: ") == 2
     assert "http" not in page.replace("http-equiv", "")
+    chapters = re.findall(r"<h2>(\d)\. ([^<]*)</h2>", page)
+    assert [number for number, _ in chapters] == list("12345")
+    assert "<h2>Three next steps</h2>" in page and page.count("<li>") >= 3
+    assert not re.search(r"\breport(ed)? ?00\d|0\.9577|0\.2926", page)  # of real data
+    assert "unsafe" not in page and " style=" not in page
+    drawn = re.findall(r'<svg[^>]* aria-label="([^"]*)"', page)
+    assert drawn == [
+        "training loss, mean of the epoch",
+        "validation accuracy",
+        "training loss, mean of the epoch",
+        "validation CER",
+    ]
+    assert page.index("<details>") < page.index("seed 42")  # folded away
 
 
 def test_theory_draws_the_pictures_of_the_paper_questions(

@@ -35,7 +35,7 @@ def write_pairs(folder, name, train, val="v\tw\t42\n", test="s\tt\t42\n"):
         (target / file).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_sydney(folder, size=(8, 6)):
+def write_sydney(folder, size=(8, 8)):
     """Three images and their captions, in the course's layout."""
     target = folder / "data" / "sydney"
     (target / "images").mkdir(parents=True)
@@ -172,7 +172,9 @@ def public_words(folders, server, monkeypatch):
     """A WikiPron file of ten words behind an address of this machine."""
     original = server[0] / "eng.tsv"
     original.write_text("".join(f"Wört{i}\tw ɜː {i}\n" for i in range(10)), encoding="utf-8")
-    layout = pair_files.LAYOUTS["p2g"]._replace(url=f"{server[1]}/eng.tsv", sizes=(6, 2, 2))
+    layout = pair_files.LAYOUTS["p2g"]._replace(
+        url=f"{server[1]}/eng.tsv", sizes=(6, 2, 2), sha256=""
+    )
     monkeypatch.setitem(pair_files.LAYOUTS, "p2g", layout)
     return original
 
@@ -247,7 +249,7 @@ def test_captions_are_grouped_by_image_and_pairs_keep_the_file_order(folders):
     assert data.train.target == (("a sea", "a bay"), ("a bay",))
     assert data.pairs.tolist() == [[0, 0], [1, 0], [0, 1]]
     assert data.val.target == (("a sea", "one sea"),)
-    assert data.train.image.shape == (2, 6, 8, 3)
+    assert data.train.image.shape == (2, 8, 8, 3)
     assert np.abs(data.train.image.astype(int) - np.array([[[RED]], [[BLUE]]])).max() < 12
     tokens = ("<#>", "<start_seq>", "<end_seq>", "<unk>", "a", "sea", "bay")
     assert data.target_vocabulary.tokens == tokens
@@ -283,7 +285,7 @@ def test_a_missing_image_is_named(folders):
 def test_tif_images_serve_as_well(folders):
     folder = write_sydney(folders)
     (folder / "images" / "3.jpg").unlink()
-    Image.new("RGB", (8, 6), BLUE).save(folder / "images" / "3.tif")
+    Image.new("RGB", (8, 8), BLUE).save(folder / "images" / "3.tif")
     assert (captions.load_real("sydney").train.image[1] == BLUE).all()
 
 
@@ -298,8 +300,8 @@ def test_a_broken_jpeg_is_named(folders, keep):
 
 def test_images_of_different_sizes_are_refused(folders):
     folder = write_sydney(folders)
-    Image.new("RGB", (9, 6)).save(folder / "images" / "3.jpg")
-    with pytest.raises(UsageError, match=r"3\.jpg: 9x6 pixels, expected 8x6"):
+    Image.new("RGB", (9, 8)).save(folder / "images" / "3.jpg")
+    with pytest.raises(UsageError, match=r"3\.jpg: 9x8 pixels, expected 8x8"):
         captions.load_real("sydney")
 
 

@@ -3,18 +3,24 @@
 import json
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from hw2_keras import records
+from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
+from hw2_keras.report.page import render
+from hw2_keras.report.results import read_results
 from hw2_keras.runs import Run, open_run
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "results" / "kmnist_cnn-real-rate0.0005-epochs20-seed42"
+CAPTIONS = ROOT / "results" / "caption-real-rate0.0004-epochs6-seed42"
 PARITY = ROOT / "results" / "onnx" / "kmnist_cnn.parity.json"
 BEAMS = ROOT / "results" / "beam_search.json"
 
@@ -203,3 +209,105 @@ def test_a_mutated_record_is_read_or_refused_in_one_line(tmp_path: Path, origina
             assert_one_line(error, file)
             refused += 1
     assert refused > 150  # the rest is sound, e.g. another number or an unknown key
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder with one record of each kind, all sound."""
+    folder = tmp_path / "results"
+    for run in (RUN, CAPTIONS):
+        (folder / run.name).mkdir(parents=True)
+        for name in ("run.json", "history.csv"):
+            shutil.copy(run / name, folder / run.name)
+    shutil.copy(PARITY, folder)
+    (folder / BEAMS.name).write_text(json.dumps(json.loads(BEAMS.read_text())[:8]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [f"{CAPTIONS.name}/run.json", f"{RUN.name}/run.json", PARITY.name, BEAMS.name]
+)
+def test_no_value_of_a_record_becomes_an_element_of_the_page(results: Path, name: str) -> None:
+    file, evil = results / name, "<b id=x>"
+    original = json.loads(file.read_text())
+    shown = 0
+    for *outer, last in places(original):
+        if "test_confusion" in outer:
+            continue
+        content = json.loads(json.dumps(original))
+        part = content
+        for key in outer:
+            part = part[key]
+        part[last] = evil if not isinstance(part[last], list) else [evil]
+        if isinstance(part, dict) and isinstance(part[last], str):
+            part[evil] = evil
+        file.write_text(json.dumps(content))
+        found = read_results(results)
+        page = render(found)
+        assert evil not in page and len(found.problems) <= 1
+        shown += "&lt;b id=x&gt;" in page
+    assert shown > 0
+
+
+def test_a_page_of_mutated_records_is_still_a_page(results: Path) -> None:
+    draw, refused = random.Random(11), 0
+    files = [results / CAPTIONS.name / "run.json", results / PARITY.name, results / BEAMS.name]
+    originals = {file: json.loads(file.read_text()) for file in files}
+    for _ in range(60):
+        for file, content in originals.items():
+            file.write_text(mutated(content, draw))
+        found = read_results(results)
+        page = render(found)
+        assert "<b id=x>" not in page
+        assert all(line.isprintable() and str(escape(line)) in page for line in found.problems)
+        assert [run.path.name for run in found.runs if run.path.name == RUN.name] == [RUN.name]
+        refused += len(found.problems)
+    assert refused > 60
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1e99", "-1e99", "0"], ["1", "1.0000000000000002", "1"], ["0", "5e-324", "0"], ["nan"] * 3],
+)
+def test_curves_of_any_numbers_are_drawn_or_left_out(results: Path, values: list[str]) -> None:
+    history = results / CAPTIONS.name / "history.csv"
+    rows = [f"{n},{value},{value},{value}" for n, value in enumerate(values, 1)]
+    history.write_text("\n".join(["epoch,loss,running_loss,val_bleu4", *rows]) + "\n")
+    content = render(read_results(results))
+    assert not re.search(r' d="[^"]*(nan|inf)', content)
+
+
+def test_folders_and_plots_that_cannot_be_read_are_listed(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plots = results / RUN.name / "plots"
+    (plots / "filters_conv1.png").mkdir(parents=True)
+    (plots / "filters_conv2.png").write_text("<svg onload=alert(1)>")
+    (results / "closed").mkdir()
+    (results / "run.json").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = read_results(results)
+    assert len(found.runs) == 2 and found.plots == ()
+    assert [line.split(": ")[0].removeprefix("cannot list ") for line in found.problems] == [
+        f"{results / 'closed'} (Permission denied)",
+        f"{results} is not a run",
+        f"cannot read {plots / 'filters_conv1.png'} (Is a directory)",
+        f"{plots / 'filters_conv2.png'} is no PNG file",
+    ]
+
+
+def test_a_folder_without_a_readable_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "results").mkdir()
+    out = tmp_path / "site"
+    assert main(["report", "--results", str(tmp_path / "results"), "--out", str(out)]) == 2
+    assert "no readable run under" in capsys.readouterr().err
+    assert (out / "index.html").is_file()

@@ -1,27 +1,38 @@
 """The page "reported / reproduced": what it reads, compares, and how it behaves with bad files."""
 
+import base64
+import hashlib
+import html
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from hw2_keras import records, runs
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
-from hw2_keras.experiments import experiments
-from hw2_keras.report import charts, page
+from hw2_keras.experiments import Experiment, Registry, Reported, experiments
+from hw2_keras.report import charts, page, tables
+from hw2_keras.report import results as results_module
 from hw2_keras.report.results import figures, read_results
+from hw2_keras.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 
 
-def write_run(folder: Path, name: str = "p2g", seed: int = 42, **changes) -> Path:
+def write_run(
+    folder: Path, of: str | Experiment = "p2g", seed: int = 42, **changes: object
+) -> Path:
     """A finished run's folder with made-up figures, without weights."""
-    e = experiments[name]
+    e = of if isinstance(of, Experiment) else experiments[of]
+    name = e.name
     rate = changes.pop("learning_rate", e.best_rate)
     epochs = changes.pop("epochs", e.epochs)
     metric = e.metric.removeprefix("val_")
@@ -96,7 +107,7 @@ def test_seeds_become_mean_and_deviation_beside_the_reported_figure(tmp_path: Pa
     figure = next(f for f in figures(results) if f.reported.metric == "test_cer" and f.runs)
     assert figure.values == [0.27, 0.28, 0.26]
     assert figure.difference == pytest.approx(0.27 - 0.2926)
-    assert figure.better is True
+    assert figure.verdict == "better"
     content = page.render(results)
     row = row_of(content, "0.2926", "42, 43, 44")
     assert "0.2700 ± 0.0100" in row and "-0.0226 better" in row
@@ -108,23 +119,27 @@ def test_accuracy_is_better_upwards_losses_and_other_data_are_not_judged(tmp_pat
     write_run(tmp_path, "fashion_cnn", metrics=metrics)
     write_run(tmp_path, "kmnist_cnn", metrics=metrics, notes=["fewer images"])
     found = {
-        (f.experiment.name, f.reported.report, f.reported.metric): f.better
+        (f.experiment.name, f.reported.report, f.reported.metric): f.verdict
         for f in figures(read_results(tmp_path))
         if f.runs
     }
-    assert found["fashion_cnn", "001", "test_accuracy"] is False
-    assert found["fashion_cnn", "001", "running_loss"] is None
-    assert found["kmnist_cnn", "002", "test_accuracy"] is None
-    assert "kmnist_cnn: fewer images" in page.render(read_results(tmp_path))
+    assert found["fashion_cnn", "001", "test_accuracy"] == "worse"
+    assert found["fashion_cnn", "001", "running_loss"] == "not judged"
+    assert found["kmnist_cnn", "002", "test_accuracy"] == "not judged"
+    content = page.render(read_results(tmp_path))
+    assert "fewer images" in row_of(content, "kmnist_<wbr>cnn", "0.9577")
+    for report, value in (("002", "0.9577"), ("003", "0.9541")):
+        assert "fewer images" in row_of(content, "kmnist_<wbr>cnn", report, value, "test accuracy<")
 
 
-def test_a_difference_within_the_spread_of_the_seeds_is_not_judged(tmp_path: Path) -> None:
+def test_a_difference_within_the_spread_of_the_seeds_is_a_match(tmp_path: Path) -> None:
     for seed, cer in ((42, 0.27), (43, 0.31)):  # mean 0.29, reported 0.2926
         metrics = {"loss": 0.5, "running_loss": 0.7, "val_cer": 0.25, "test_cer": cer}
         write_run(tmp_path, seed=seed, metrics=metrics)
     (figure,) = (f for f in figures(read_results(tmp_path)) if f.runs)
     assert figure.difference == pytest.approx(-0.0026)
-    assert figure.better is None
+    assert figure.verdict == "matched"
+    assert "-0.0026 matched" in row_of(page.render(read_results(tmp_path)), "0.2926", "42, 43")
 
 
 def test_only_full_runs_on_real_data_are_compared(tmp_path: Path) -> None:
@@ -238,6 +253,72 @@ def test_text_from_files_is_escaped(tmp_path: Path) -> None:
     assert "<script>alert" not in content and "a &amp; b" in content
 
 
+def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(tmp_path: Path) -> None:
+    content = page.render(read_results(tmp_path))
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', content)[1])
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        (inline,) = re.findall(f"<{tag}>(.*?)</{tag}>", content, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    body = content.split("<body>")[1].split("<script>")[0]
+    assert not re.search(r"<[^>]* (style|on\w+)=", body)
+
+
+def test_the_best_of_a_row_is_marked_whoevers_it_is(tmp_path: Path) -> None:
+    metrics = {"loss": 0.5, "running_loss": 0.7, "val_bleu4": 0.5, "test_bleu4": 0.505}
+    write_run(tmp_path, "caption", metrics=metrics)
+    write_run(tmp_path, "caption_attention", metrics=metrics)
+    content = page.render(read_results(tmp_path))
+    marked = re.findall(r'<span class="best">([\d.]+)', row_of(content, ">caption<", "0.4927"))
+    assert marked == ["0.5050"]
+    row = row_of(content, "caption_<wbr>attention", "0.5100", "0.5294")
+    assert re.findall(r'<span class="best">([\d.]+)', row) == ["0.5294"]
+    assert re.search(r"4 measured</strong>.* 2 better.* 0 matched.* 2 worse.* 0 not", content)
+    dots = re.findall(r'class="dot (\w+)"><title>([^:]*): ([\d.]+)', content)
+    assert sorted(dots) == [
+        ("better", "test BLEU-4", "0.4927"),
+        ("better", "test BLEU-4", "0.5000"),
+        ("worse", "test BLEU-4", "0.5100"),
+        ("worse", "test BLEU-4", "0.5294"),
+    ]
+
+
+def test_dots_are_in_order_apart_and_inside(tmp_path: Path) -> None:
+    values = [0.0, 0.001, -0.5, 9e99, -9e99, 0.05]
+    dots = [charts.Dot(str(value), value, "better") for value in values]
+    plot = charts.dot_plot([("one", "", dots), ("two", "rate 1", dots[:1])], "title")
+    places = [dot.x for dot in plot.rows[0].dots]
+    assert sorted(range(6), key=lambda i: places[i]) == [4, 2, 0, 1, 5, 3]
+    assert plot.left < min(places) and max(places) < plot.right
+    assert plot.rows[0].dots[0].x == plot.zero == plot.rows[1].dots[0].x
+    apart = [
+        max(abs(a.x - b.x), abs(a.y - b.y)) for a, b in itertools.combinations(plot.rows[0].dots, 2)
+    ]
+    assert min(apart) >= charts.DOT - 1e-9
+    assert plot.rows[0].end <= plot.rows[1].dots[0].y
+
+
+def test_own_experiments_stand_in_a_chapter_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(experiments["p2g"], name="own_p2g", reported=(Reported("005", "test_cer", 0.3),))
+    registry = Registry((*experiments.values(), own))
+    for module in (page, results_module, runs, records):
+        monkeypatch.setattr(module, "experiments", registry)
+    total = sum(len(e.reported) for e in experiments.values())
+    write_run(tmp_path, registry["own_p2g"])
+    write_run(tmp_path, registry["own_p2g"], seed=7, source="synthetic")
+    content = page.render(read_results(tmp_path))
+    assert f"<strong>0 of {total}</strong>" in content and "from 0 training runs" in content
+    assert content.index('id="own"') > content.index('id="edition-2024-25"')
+    chapter = content.split('id="own"')[1].split("</section>")[0]
+    assert 'id="own_p2g"' in chapter and "0.2800" in row_of(chapter, ">42<")
+    assert "synthetic" in row_of(chapter, "seed7")
+    assert "own_p2g" not in content.split('id="own"')[0]
+    assert 'id="others"' not in content
+
+
 def test_a_diverged_run_is_shown_as_such(tmp_path: Path) -> None:
     path = write_run(
         tmp_path,
@@ -278,7 +359,8 @@ def test_a_failed_parity_is_marked(tmp_path: Path) -> None:
     (tmp_path / "one.parity.json").write_text(json.dumps(report | {"passed": False}))
     content = page.render(read_results(tmp_path))
     assert "FAILED" in row_of(content, "one.onnx")
-    assert "missing" in row_of(content, "kmnist_cnn.onnx")
+    assert re.search(r"Not shipped: .*\bkmnist_cnn\.onnx", content)
+    assert "missing" not in content.split('id="onnx"')[1]
 
 
 def test_the_command_imports_no_framework(tmp_path: Path) -> None:
@@ -301,12 +383,12 @@ def test_reference_labels_move_apart_and_keep_their_order() -> None:
 def test_chart_scales_and_interrupts_at_values_that_are_not_finite() -> None:
     nan = float("nan")
     line = charts.Line("one", [1, 2, 3, 4], [0.0, nan, 1.0, 0.5], 0)
-    svg = charts.chart([line], [charts.Level("003: 0.5", 0.5, 1)], "accuracy")
-    path = re.search(r'<path d="(M[^"]*)" fill="none" stroke="var\(--line-0\)', svg)[1]
+    drawn = charts.chart([line], [charts.Level("003: 0.5", 0.5, 1)], "accuracy")
+    path = drawn.curves[0].path
     assert path.count("M") == 2 and path.count("L") == 1
     first_y = float(re.match(r"M[\d.]+ ([\d.]+)", path)[1])
     assert first_y > charts.HEIGHT / 2  # zero is below the middle
-    assert "003: 0.5" in svg
+    assert [level.label for level in drawn.references] == ["003: 0.5"]
 
 
 def test_ticks_are_round_and_within_the_range() -> None:
@@ -321,3 +403,27 @@ def test_the_page_script_is_valid_javascript() -> None:
     script = page.ASSETS / "page.js"
     done = subprocess.run(["node", "--check", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_reported_figure_belongs_to_is_said_beside_other_runs(tmp_path: Path) -> None:
+    full, small, made, fast = (
+        open_run(write_run(tmp_path, **changes))
+        for changes in (
+            {},
+            {"epochs": 2},
+            {"source": "synthetic", "seed": 1},
+            {"learning_rate": 0.01},
+        )
+    )
+    for table in (tables.run_table(full), tables.seeds_table([full])):
+        assert "  reported\n" in table and "0.2926 (004)" in table
+    for run, words in ((small, "20 epochs"), (made, "real data")):
+        apart = f"  reported ({words})\n"
+        for table in (tables.run_table(run), tables.seeds_table([full, run])):
+            assert apart in table and "0.2926 (004)" in table
+    assert "0.2926" not in tables.run_table(fast)  # another rate
+    small, full = (
+        open_run(write_run(tmp_path, "fashion_cnn", epochs=epochs)) for epochs in (2, 15)
+    )
+    assert "report 001  " in tables.sweep_table([full])
+    assert "report 001 (15 epochs)" in tables.sweep_table([small])

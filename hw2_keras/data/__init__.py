@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from hw2_keras.data.sources import data_dir
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import experiments
 
@@ -80,7 +81,11 @@ def describe() -> list[DataRow]:
     """List every data set: where its real data are and how many examples, or how to get them.
 
     A damaged file becomes the row's ``problem``; it does not hide the other rows.
+
+    Raises:
+        UsageError: HW2_DATA_DIR is not a folder; said once, instead of in every row.
     """
+    data_dir()
     return [_describe_one(name) for name in MODULE_OF]
 
 

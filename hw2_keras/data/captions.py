@@ -9,6 +9,7 @@ then the words of the training captions in order of first appearance.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from hw2_keras.data.sources import data_dir, fingerprint, tfds_dir
+from hw2_keras.data.readers import (
+    MAX_ARRAY_BYTES,
+    check_text,
+    read_image,
+    read_json,
+    reading,
+    require,
+)
+from hw2_keras.data.sources import data_dir, fingerprint, missing, tfds_dir
 from hw2_keras.data.synthetic import scenes
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
@@ -88,7 +96,7 @@ def load_real(name: str, seed: int = 42) -> CaptionData:
     """
     folder = find(name)
     if folder is None:
-        raise UsageError(f"data set {name!r} not found: {HOW_TO_GET[name]}")
+        raise missing(f"data set {name!r} not found: {HOW_TO_GET[name]}")
     files = [read_captions(folder / f"{split}.json") for split in SPLITS]
     splits = [make_split(folder, *f) for f in files]
     where = "HW2_DATA_DIR" if folder.parent == data_dir() else "TensorFlow Datasets' manual folder"
@@ -154,23 +162,23 @@ def read_captions(path: Path) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: the file is missing, has another layout, no captions, or a blank one.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    expected = "the course's JSON, images_names with captions_tokens or all_refs"
+    require(path, expected)
+    content = read_json(path, expected)
+    with reading(path, expected):
         names = content["images_names"]
         if "all_refs" in content:
             rows = [(name, tokens) for name in names for tokens in content["all_refs"][name]]
         else:
             rows = list(zip(names, content["captions_tokens"], strict=True))
+        if not all(isinstance(part, list) for part in (names, *(row[1] for row in rows))):
+            raise TypeError("expected a list of image names, and of the words of each caption")
         captions = [" ".join(w for w in tokens if w not in SPECIALS[:3]) for _, tokens in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): expected the course's JSON, "
-            "images_names with captions_tokens or all_refs"
-        ) from error
     if not rows:
         raise UsageError(f"{path}: the split is empty, expected at least one caption")
     for (name, _), caption in zip(rows, captions, strict=True):
-        if not caption.strip():
+        check_text(name, f"{path}, an image's name")
+        if not check_text(caption, f"{path}, image {name!r}").strip():
             raise UsageError(f"{path}: image {name!r} has a blank caption, expected words")
     return [name for name, _ in rows], captions
 
@@ -194,12 +202,12 @@ def image_path(folder: Path, name: str) -> Path:
         UsageError: the name is not a number, or there is no such image.
     """
     stem = Path(name).stem
-    if not stem.isdecimal():
-        raise UsageError(f"image name {name!r}: expected a number, such as '219.tif'")
+    if not (stem.isascii() and stem.isdecimal() and len(stem) < 10):
+        raise UsageError(f"image name {name[:60]!r}: expected a number, such as '219.tif'")
     paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise UsageError(
+        raise missing(
             f"the captions name image {name!r}, but neither {paths[0]} nor {paths[1].name} exists; "
             "copy the missing image there"
         )
@@ -207,22 +215,17 @@ def image_path(folder: Path, name: str) -> Path:
 
 
 def read_images(paths: Sequence[Path]) -> np.ndarray:
-    """Decode RGB images of one size into uint8 (N, H, W, 3).
+    """Decode RGB images of one size, as wide as high, into uint8 (N, H, W, 3).
 
     Raises:
-        UsageError: a file is no image, or is cut short, or has another size than the first.
+        UsageError: a file is no image, or is cut short, or has another size than the first; the
+            images are not square, or take more than 512 MiB.
     """
     images: np.ndarray | None = None
     for i, path in enumerate(paths):
-        try:
-            with Image.open(path) as file:
-                image = np.asarray(file.convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UsageError(
-                f"{path} is not a complete image ({error}): copy or download it again"
-            ) from error
+        image = np.asarray(read_image(path))
         if images is None:
-            images = np.empty((len(paths), *image.shape), np.uint8)
+            images = np.empty((len(paths), *_checked_size(image, len(paths), path)), np.uint8)
         if image.shape != images.shape[1:]:
             raise UsageError(
                 f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected "
@@ -232,6 +235,18 @@ def read_images(paths: Sequence[Path]) -> np.ndarray:
     if images is None:
         raise UsageError("no images: expected at least one")
     return images
+
+
+def _checked_size(image: np.ndarray, count: int, path: Path) -> tuple[int, ...]:
+    height, width, _ = image.shape
+    if height != width:  # the encoder's 16x16 positions are those of a square
+        raise UsageError(f"{path}: {width}x{height} pixels, expected 500x500")
+    if count * image.size > MAX_ARRAY_BYTES:
+        raise UsageError(
+            f"{path}: {count} images of {width}x{height} pixels, expected 500x500; the most that "
+            f"would do is {math.isqrt(MAX_ARRAY_BYTES // (3 * count))} pixels a side"
+        )
+    return image.shape
 
 
 LOADERS = {

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hw2_keras.data.sources import read_npz, tfds_dir
+from hw2_keras.data.readers import read_npz
+from hw2_keras.data.sources import missing, tfds_dir
 from hw2_keras.errors import UsageError
 
 CLASSES = {
@@ -157,8 +158,9 @@ def course_pixels(image: np.ndarray, path: Path) -> np.ndarray:
             f"{path}: images of dtype {image.dtype} and shape {image.shape}, "
             "expected floats of shape (N, 1, 28, 28) or (N, 784)"
         )
-    pixels = image.reshape(-1, 28, 28, 1) * 256
-    with np.errstate(invalid="ignore"):  # NaN and infinity: the comparison below finds them
+    # NaN, infinity and what is beyond the type: the comparison below finds them.
+    with np.errstate(invalid="ignore", over="ignore"):
+        pixels = image.reshape(-1, 28, 28, 1) * 256
         whole = pixels.astype(np.uint8)
     if not np.array_equal(whole, pixels):
         raise UsageError(f"{path}: values that are not pixels/256, expected k/256 with k in 0..255")
@@ -201,7 +203,7 @@ def kaggle_files(folder: Path, part: str) -> list[Path]:
     for name in CLASSES["intel"]:
         found = sorted(p for p in root.glob(f"{name}/*") if p.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
-            raise UsageError(
+            raise missing(
                 f"{root / name} holds no images, expected .jpg files: {HOW_TO_GET['intel']}"
             )
         files += found

@@ -31,9 +31,9 @@ from hw2_keras.data.image_files import (
     read_file,
     require_official,
 )
-from hw2_keras.data.sources import data_dir, fingerprint, read_npz
+from hw2_keras.data.readers import read_npz
+from hw2_keras.data.sources import data_dir, fingerprint, missing
 from hw2_keras.data.synthetic import glyphs, landscapes
-from hw2_keras.errors import UsageError
 
 SUBSET_NOTE = (
     "subset: the 10,000 official test images only, split 8,000/1,000/1,000; "
@@ -106,7 +106,7 @@ def load_real(name: str, seed: int = 42) -> ImageData:
 
         splits, origin = read_mnist(name), f"TensorFlow Datasets, {TFDS_NAMES[name]}"
     elif path is None:
-        raise UsageError(f"data set {name!r} not found: {HOW_TO_GET[name]}")
+        raise missing(f"data set {name!r} not found: {HOW_TO_GET[name]}")
     else:
         from hw2_keras.data.images_tfds import read_kaggle
 
@@ -120,9 +120,9 @@ def load_real(name: str, seed: int = 42) -> ImageData:
 
 def load_synthetic(name: str, seed: int = 42) -> ImageData:
     """Generate the synthetic stand-in: glyphs at 28x28, painted landscapes for "intel"."""
-    generator = landscapes if name == "intel" else glyphs
-    splits, classes = generator.generate(name, seed)
-    origin = f"hw2_keras.data.{generator.__name__.rpartition('.')[2]}, seed {seed}"
+    maker = landscapes if name == "intel" else glyphs
+    splits, classes = maker.generate(name, seed)
+    origin = f"hw2_keras.data.{maker.__name__.rpartition('.')[2]}, seed {seed}"
     return record(name, "synthetic", origin, splits, classes)
 
 

@@ -5,10 +5,11 @@ Apart from `images` because importing TensorFlow Datasets takes seconds.
 
 import hashlib
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -22,16 +23,30 @@ from hw2_keras.data.image_files import (
     official_split,
     prepared,
 )
-from hw2_keras.data.sources import tfds_dir
+from hw2_keras.data.readers import read_image
+from hw2_keras.data.sources import missing, tfds_dir
 from hw2_keras.errors import UsageError
 
 Split = tuple[np.ndarray, np.ndarray]
-FAILURES = (
-    OSError,
-    tf.errors.OpError,
-    tfds.download.DownloadError,
-    tfds.download.download_manager.NonMatchingChecksumError,
-)
+
+
+@contextmanager
+def preparing(what: str, how_to_get: str) -> Iterator[None]:
+    """Turn whatever TensorFlow Datasets raises into one line.
+
+    It does not say what that may be: besides its own exceptions and TensorFlow's, a damaged
+    dataset_info.json alone gives six kinds.
+
+    Raises:
+        UsageError: the body raised.
+    """
+    try:
+        yield
+    except UsageError as error:  # from one of our readers: it says what to do
+        raise UsageError(f"{what}: {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise missing(f"{what} ({reason}): {how_to_get}") from error
 
 
 class IntelLandscapes(tfds.core.GeneratorBasedBuilder):
@@ -68,8 +83,7 @@ class IntelLandscapes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, files: list[Path]):
         height, width, _ = SHAPES["intel"]
         for index, file in enumerate(files):
-            with Image.open(file) as image:
-                small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            small = read_image(file).resize((width, height), Image.Resampling.BILINEAR)
             yield index, {"image": np.asarray(small), "label": file.parent.name}
 
 
@@ -79,18 +93,16 @@ def read_mnist(name: str) -> list[Split]:
     Raises:
         UsageError: the download failed.
     """
-    builder = tfds.builder(TFDS_NAMES[name], data_dir=tfds_dir())
-    try:
-        if prepared(name) is None:
+    copy = prepared(name)
+    what = f"TensorFlow Datasets could not provide {TFDS_NAMES[name]}"
+    advice = HOW_TO_GET[name] if copy is None else f"delete {copy} to prepare it again"
+    with preparing(what, advice):
+        builder = tfds.builder(TFDS_NAMES[name], data_dir=tfds_dir())
+        if copy is None:
             # TensorFlow Datasets repeats a failing request for minutes; one question tells.
             urllib.request.urlopen(builder.URL, timeout=20).close()
         builder.download_and_prepare()
         train, test = (_arrays(builder, split) for split in ("train", "test"))
-    except FAILURES as error:
-        raise UsageError(
-            f"TensorFlow Datasets could not provide {TFDS_NAMES[name]} "
-            f"({' '.join(str(error).split())[:200]}): {HOW_TO_GET[name]}"
-        ) from error
     return official_split(
         official_order("train", *train),
         official_order("test", *test),
@@ -103,27 +115,40 @@ def read_kaggle(folder: Path) -> list[Split]:
 
     Raises:
         UsageError: a file is no image, a class folder is missing or empty, or the prepared copy
-            was made from another number of images.
+            was made from other images.
     """
-    builder = IntelLandscapes(data_dir=tfds_dir())
-    config = tfds.download.DownloadConfig(manual_dir=folder)
-    try:
+    files = [kaggle_files(folder, part) for part in KAGGLE_FOLDERS]
+    with preparing(f"{folder}: seg_train and seg_test could not be read", HOW_TO_GET["intel"]):
+        builder = IntelLandscapes(data_dir=tfds_dir())
+        config = tfds.download.DownloadConfig(manual_dir=folder)
+        fresh = not builder.is_prepared()
         builder.download_and_prepare(download_config=config)
+        note = Path(builder.data_dir) / "files.sha256"
+        if fresh:
+            note.write_text(listing(folder, files))
         (image, label), test = (_arrays(builder, split) for split in ("train", "test"))
-    except FAILURES as error:
-        raise UsageError(
-            f"{folder}: seg_train and seg_test could not be read "
-            f"({' '.join(str(error).split())[:200]}): {HOW_TO_GET['intel']}"
-        ) from error
-    found = tuple(len(kaggle_files(folder, part)) for part in KAGGLE_FOLDERS)
-    if found != (len(label), len(test[1])):
+    if [len(part) for part in files] != [len(label), len(test[1])]:
         raise UsageError(
             f"{builder.data_dir} was prepared from {len(label)} and {len(test[1])} images, but "
-            f"{folder} now holds {found[0]} and {found[1]}: delete the former and try again"
+            f"{folder} now holds {len(files[0])} and {len(files[1])}: delete the former and try "
+            "again"
+        )
+    if not note.is_file() or note.read_text() != listing(folder, files):
+        raise UsageError(
+            f"{builder.data_dir} was not prepared from the images that are in {folder} now: delete "
+            "the former and try again"
         )
     order = np.random.RandomState(42).permutation(len(label))
     chosen, rest = order[: len(order) // 10], order[len(order) // 10 :]
     return [(image[rest], label[rest]), (image[chosen], label[chosen]), test]
+
+
+def listing(folder: Path, files: list[list[Path]]) -> str:
+    """The sha256 (hex) of the files' names and sizes: it tells one set of images from another."""
+    sizes = [
+        (str(file.relative_to(folder)), file.stat().st_size) for part in files for file in part
+    ]
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
 def official_order(split: str, image: np.ndarray, label: np.ndarray) -> Split:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hw2_keras.data.readers import MAX_TEXT_BYTES, check_text, read_bytes, reading, require
 from hw2_keras.data.sources import data_dir, tfds_dir
 from hw2_keras.errors import UsageError
 
@@ -37,6 +38,7 @@ class Layout(NamedTuple):
     download_columns: str
     tfds_name: str
     sizes: tuple[int, int, int]  # drawn from the download
+    sha256: str  # of the download; "" where its publisher replaces it now and then
 
 
 LAYOUTS = {
@@ -50,6 +52,7 @@ LAYOUTS = {
         download_columns="english<TAB>spanish",
         tfds_name="spa_eng",
         sizes=(10_483, 1_000, 1_000),
+        sha256="",
     ),
     "p2g": Layout(
         files=("train.tsv", "valid.tsv", "test.tsv"),
@@ -63,6 +66,7 @@ LAYOUTS = {
         download_columns="spelling<TAB>IPA symbols separated by spaces",
         tfds_name="wiki_pron",
         sizes=(10_000, 1_000, 1_000),
+        sha256="d5871445b9fa810aeaa53a309d9a7baee46338d673f00e270e90bf033f676f3f",
     ),
 }
 
@@ -93,24 +97,24 @@ def is_prepared(path: Path) -> bool:
 def read_rows(path: Path, columns: str) -> list[list[str]]:
     """Read a UTF-8 file of tab-separated columns, composed to NFC; further columns pass.
 
+    A byte order mark is no text, and lines end in LF, CR LF or CR.
+
     Args:
         path: the file.
         columns: what is expected, for messages; the first two must be there and not blank.
 
     Raises:
-        UsageError: the file is missing, is not UTF-8, has no line, or a line lacks a column.
+        UsageError: the file is missing, is not UTF-8, has no line, or a line lacks a column or
+            has more than 1,000 characters in one.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): expected {columns}") from error
-    return parse_rows(content, columns, str(path))
+    require(path, columns)
+    return parse_rows(read_bytes(path, columns), columns, str(path))
 
 
 def parse_rows(content: bytes, columns: str, where: str) -> list[list[str]]:
     """Do what `read_rows` does, with the bytes of the file."""
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
@@ -118,15 +122,19 @@ def parse_rows(content: bytes, columns: str, where: str) -> list[list[str]]:
             "save the file in UTF-8"
         ) from error
     # Not splitlines, which also breaks at characters that a text may hold.
-    lines = unicodedata.normalize("NFC", text).replace("\r\n", "\n").rstrip("\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
     if lines == [""]:
         raise UsageError(f"{where}: the split is empty, expected lines of {columns}")
-    rows = [line.split("\t") for line in lines]
-    for number, row in enumerate(rows, 1):
-        if len(row) < 2 or not (row[0].strip() and row[1].strip()):
-            problem = "one column" if len(row) < 2 else "a blank column"
-            raise UsageError(f"{where}, line {number}: {problem}, expected {columns}")
-    return rows
+    return [_row(line, columns, f"{where}, line {i}") for i, line in enumerate(lines, 1)]
+
+
+def _row(line: str, columns: str, where: str) -> list[str]:
+    row = line.split("\t")
+    if len(row) < 2 or not (row[0].strip() and row[1].strip()):
+        problem = "one column" if len(row) < 2 else "a blank column"
+        raise UsageError(f"{where}: {problem}, expected {columns}")
+    # Composing takes the square of a run of combining marks: only after the check of its length.
+    return [unicodedata.normalize("NFC", check_text(text, where)) for text in row[:2]]
 
 
 def read_anki(path: Path) -> list[tuple[str, str]]:
@@ -135,14 +143,12 @@ def read_anki(path: Path) -> list[tuple[str, str]]:
     Raises:
         UsageError: the archive is damaged, or holds no spa.txt.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(name for name in archive.namelist() if Path(name).name == "spa.txt")
-            content = archive.read(member)
-    except (OSError, zipfile.BadZipFile, StopIteration) as error:
-        raise UsageError(
-            f"{path}: expected a zip file with spa.txt; delete it to download it again"
-        ) from error
+    with reading(path, "a zip file with spa.txt"), zipfile.ZipFile(path) as archive:
+        member = next(name for name in archive.namelist() if Path(name).name == "spa.txt")
+        with archive.open(member) as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UsageError(f"{path}: spa.txt is too large, expected at most {MAX_TEXT_BYTES:,} bytes")
     rows = parse_rows(content, LAYOUTS["spa_eng"].download_columns, f"{path}/spa.txt")
     pairs = ((clean_sentence(row[1]), clean_sentence(row[0])) for row in rows)
     return [

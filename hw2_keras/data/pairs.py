@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hw2_keras.data.pair_files import HOW_TO_GET as HOW_TO_GET
 from hw2_keras.data.pair_files import LAYOUTS, SPLIT_SEED, PairSplit, find, is_prepared, read_rows
 from hw2_keras.data.sources import fingerprint
 from hw2_keras.data.synthetic import number_words, spelling
@@ -70,11 +71,9 @@ def load_real(name: str, seed: int = 42) -> PairData:
 
 def load_synthetic(name: str, seed: int = 42) -> PairData:
     """Generate the synthetic stand-in: number words, or pseudo-words."""
-    generator = number_words if name == "spa_eng" else spelling
-    splits = [
-        PairSplit(*map(tuple, zip(*pairs, strict=True))) for pairs in generator.generate(seed)
-    ]
-    origin = f"hw2_keras.data.{generator.__name__.rpartition('.')[2]}, seed {seed}"
+    maker = number_words if name == "spa_eng" else spelling
+    splits = [PairSplit(*map(tuple, zip(*pairs, strict=True))) for pairs in maker.generate(seed)]
+    origin = f"hw2_keras.data.{maker.__name__.rpartition('.')[2]}, seed {seed}"
     return record(name, "synthetic", origin, splits)
 
 

@@ -4,13 +4,14 @@ Apart from `pairs` because importing TensorFlow Datasets takes seconds.
 """
 
 import hashlib
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from hw2_keras.data.images_tfds import FAILURES
+from hw2_keras.data.images_tfds import preparing
 from hw2_keras.data.pair_files import (
     HOW_TO_GET,
     LAYOUTS,
@@ -47,8 +48,9 @@ class PublicPairs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         layout = LAYOUTS[self.DATA_SET]
         path = Path(dl_manager.download(layout.url))
+        found = check(path, layout)
         splits = seeded_split(self.READ(path), layout.sizes, str(path))
-        check(path, layout)
+        keep(found, layout)
         return {
             name: self._generate_examples(split) for name, split in zip(SPLITS, splits, strict=True)
         }
@@ -81,41 +83,64 @@ def read_public(name: str) -> list[PairSplit]:
     Raises:
         UsageError: the download failed, or is damaged, or not what was downloaded the first time.
     """
-    url = LAYOUTS[name].url
-    builder = BUILDERS[name](data_dir=tfds_dir())
-    try:
-        if find(name) is None:
+    layout, copy = LAYOUTS[name], find(name)
+    advice = f"check the connection, or {HOW_TO_GET[name]}"
+    if copy is not None:
+        advice = f"delete {copy} to prepare it again"
+    with preparing(f"{layout.url} could not be read through TensorFlow Datasets", advice):
+        builder = BUILDERS[name](data_dir=tfds_dir())
+        if copy is None:
             # TensorFlow Datasets repeats a failing request for minutes; one question tells.
-            urllib.request.urlopen(url, timeout=20).close()
+            urllib.request.urlopen(layout.url, timeout=20).close()
         builder.download_and_prepare()
-        return [_split(builder, name) for name in SPLITS]
-    except FAILURES as error:
+        splits = [_split(builder, name) for name in SPLITS]
+    sizes = tuple(len(split.source) for split in splits)
+    if sizes != layout.sizes:
         raise UsageError(
-            f"{url} could not be read through TensorFlow Datasets "
-            f"({' '.join(str(error).split())[:200]}): check the connection, or {HOW_TO_GET[name]}"
-        ) from error
+            f"{builder.data_dir} holds {sizes} pairs, expected {layout.sizes}: delete it to "
+            "prepare it again"
+        )
+    return splits
 
 
-def check(path: Path, layout: Layout) -> None:
-    """Note the checksum of the first download, and compare every later one with it.
-
-    The publishers give no checksum that could be written here.
+def check(path: Path, layout: Layout) -> str:
+    """Return the sha256 of a download, compared with the known or first one before it is parsed.
 
     Raises:
-        UsageError: the content has changed.
+        UsageError: the content is another one.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    note = tfds_dir() / layout.tfds_name / "download.sha256"
-    if not note.is_file():
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{found}\n")
-    elif found != note.read_text().strip():
-        raise UsageError(
-            f"{layout.url} has sha256 {found}, {note} says {note.read_text().strip()}: the file "
-            f"changed or the download was cut short; delete {path} to download it again, or the "
-            "note to accept it"
+    note = first_seen(layout)
+    known = layout.sha256 or (note.read_text().strip() if note.is_file() else found)
+    if found != known:
+        where, accept = (
+            ("the package", "") if layout.sha256 else (note, ", or the note to accept it")
         )
+        raise UsageError(
+            f"{layout.url} has sha256 {found}, {where} says {known[:64]}: the file changed or the "
+            f"download was cut short; delete {path} to download it again{accept}"
+        )
+    return found
+
+
+def keep(found: str, layout: Layout) -> None:
+    """Note the checksum of a first download that could be parsed, and say so."""
+    note = first_seen(layout)
+    if layout.sha256 or note.is_file():
+        return
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{found}\n")
+    print(
+        f"{layout.url} has no published checksum: the sha256 of this first download, {found}, is "
+        f"kept in {note}, and every later one is compared with it",
+        file=sys.stderr,
+    )
+
+
+def first_seen(layout: Layout) -> Path:
+    """The file that keeps the sha256 of the first download."""
+    return tfds_dir() / layout.tfds_name / "download.sha256"
 
 
 def _split(builder: tfds.core.DatasetBuilder, split: str) -> PairSplit:

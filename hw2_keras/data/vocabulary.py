@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from hw2_keras.data.readers import check_text, read_json, reading
 from hw2_keras.data.sources import fingerprint
 from hw2_keras.errors import UsageError
 
@@ -151,16 +152,13 @@ class Vocabulary:
         Raises:
             UsageError: the file cannot be read, or holds something else.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        expected = "a vocabulary, JSON with tokens and separator"
+        content = read_json(Path(path), expected)
+        with reading(path, expected):
             tokens, separator = content["tokens"], content["separator"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} is not a vocabulary ({error}): expected JSON with tokens and separator"
-            ) from error
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        if not isinstance(tokens, list):
             raise UsageError(f"{path}: tokens are not a list of strings; restore the file")
-        return cls(tuple(tokens), separator)
+        return cls(tuple(check_text(token, f"{path}, tokens") for token in tokens), separator)
 
     def _json(self) -> str:
         content = {"separator": self.separator, "tokens": self.tokens}

@@ -3,7 +3,7 @@
 Where the features come from is said in `image_encoder`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -132,16 +132,8 @@ def build_captioner(
         raise UsageError(f"attention={attention!r}: expected None or 'additive'")
     image_encoder = scene_encoder(seed=seed) if features is None else features
     seed = seeds(seed)
-    if isinstance(image_encoder, keras.Model):
-        source = keras.Input(image_encoder.input_shape[1:], dtype="uint8", name="source")
-        memory = image_encoder(source)
-    else:
-        source = memory = keras.Input(tuple(features), name="source")
-    mean = layers.GlobalAveragePooling1D(name="mean_feature")(memory)
-    h = _linear(hidden, mean.shape[-1], seed, "h")(mean)
-    c = _linear(hidden, mean.shape[-1], seed, "c")(mean)
-    encoder = keras.Model(source, [memory, h, c], name="encoder")
-
+    encoder = _encoder(image_encoder, hidden, seed)
+    source, (memory, h, c) = encoder.input, encoder.outputs
     embedding = layers.Embedding(
         vocabulary_size, word_size, embeddings_initializer=_small(seed), name="word_embedding"
     )
@@ -152,23 +144,47 @@ def build_captioner(
     else:
         lstm = layers.LSTM(**lstm_arguments(hidden, seed), name="decoder_lstm")
 
+    def after_lstm(output):  # (..., hidden) -> logits (..., V)
+        return logits(output_dropout(output))
+
     target_in = keras.Input((None,), dtype="int32", name="target_in")
     words = embedding(target_in)
     output = lstm(words, h, c, memory)[0] if attention else lstm(words, initial_state=[h, c])[0]
-    training = keras.Model([source, target_in], logits(output_dropout(output)), name="training")
-
-    token = keras.Input((), dtype="int32", name="token")
-    h, c = keras.Input((hidden,), name="h"), keras.Input((hidden,), name="c")
-    if not attention:
-        output, (next_h, next_c) = lstm.cell(embedding(token), [h, c])
-        outputs = [logits(output_dropout(output)), next_h, next_c]
-        return EncoderDecoder(training, encoder, keras.Model([token, h, c], outputs, name="step"))
-    memory = keras.Input(memory.shape[1:], name="memory")
-    words = ops.expand_dims(embedding(token), 1)
-    output, next_h, next_c, weights = lstm(words, h, c, memory)
-    outputs = [logits(output_dropout(ops.squeeze(output, 1))), next_h, next_c]
-    step = keras.Model([token, h, c, memory], [*outputs, ops.squeeze(weights, 1)], name="step")
+    training = keras.Model([source, target_in], after_lstm(output), name="training")
+    step = _step(embedding, lstm, after_lstm, memory.shape[1:])
     return EncoderDecoder(training, encoder, step)
+
+
+def _step(
+    embedding: keras.layers.Embedding,
+    lstm: keras.layers.LSTM | AttentionLSTM,
+    after_lstm: Callable,
+    memory_shape: tuple[int, int],
+) -> keras.Model:
+    token = keras.Input((), dtype="int32", name="token")
+    h, c = keras.Input((lstm.units,), name="h"), keras.Input((lstm.units,), name="c")
+    if not isinstance(lstm, AttentionLSTM):
+        output, states = lstm.cell(embedding(token), [h, c])
+        return keras.Model([token, h, c], [after_lstm(output), *states], name="step")
+    memory = keras.Input(memory_shape, name="memory")
+    words = ops.expand_dims(embedding(token), 1)
+    output, *states, weights = lstm(words, h, c, memory)
+    outputs = [after_lstm(ops.squeeze(output, 1)), *states, ops.squeeze(weights, 1)]
+    return keras.Model([token, h, c, memory], outputs, name="step")
+
+
+def _encoder(
+    features: Sequence[int] | keras.Model, hidden: int, seed: Iterator[int]
+) -> keras.Model:
+    if isinstance(features, keras.Model):
+        source = keras.Input(features.input_shape[1:], dtype="uint8", name="source")
+        memory = features(source)
+    else:
+        source = memory = keras.Input(tuple(features), name="source")
+    mean = layers.GlobalAveragePooling1D(name="mean_feature")(memory)
+    h = _linear(hidden, mean.shape[-1], seed, "h")(mean)
+    c = _linear(hidden, mean.shape[-1], seed, "c")(mean)
+    return keras.Model(source, [memory, h, c], name="encoder")
 
 
 def _small(seed: Iterator[int]) -> keras.initializers.Initializer:

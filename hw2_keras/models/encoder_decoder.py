@@ -8,7 +8,7 @@ Initial weights are those of the course's framework (PyTorch): normal embeddings
 uniform in ±1/sqrt(fan_in), for LSTMs ±1/sqrt(units), no extra forget bias.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -126,36 +126,11 @@ def build_encoder_decoder(
             "and an even size"
         )
     seed = seeds(seed)
-    source = keras.Input((None,), dtype="int32", name="source")
-    source_embedding = layers.Embedding(
-        source_size,
-        hidden,
-        embeddings_initializer=_normal(embedding_std, seed),
-        name="source_embedding",
+    encoder = _encoder(source_size, hidden, dropout, embedding_std, seed)
+    before_lstm, lstm, after_lstm = _decoder(
+        target_size, attention, hidden, dropout, embedding_std, seed
     )
-    memory, h, c = _encode(source_embedding(source), source, hidden, dropout, seed)
-    encoder = keras.Model(source, [memory, h, c], name="encoder")
-
-    embedding = layers.ReversibleEmbedding(
-        target_size,
-        hidden,
-        embeddings_initializer=_normal(embedding_std, seed),
-        name="target_embedding",
-    )
-    embedding_dropout = layers.Dropout(dropout, seed=next(seed), name="target_dropout")
-    lstm = layers.LSTM(**lstm_arguments(hidden, seed), name="decoder_lstm")
-    look = _attention_output(attention, hidden, seed)
-    output_dropout = layers.Dropout(dropout, seed=next(seed), name="output_dropout")
-    uniform = keras.initializers.RandomUniform(-(hidden**-0.5), hidden**-0.5, seed=next(seed))
-    bias = Bias(uniform, name="logits")
-
-    def before_lstm(token):  # (B, T) -> (B, T, hidden)
-        return embedding_dropout(embedding(token))
-
-    def after_lstm(output, memory, mask):  # (B, T, hidden) -> logits (B, T, V), (B, T, S)
-        output, weights = look(output, memory, mask)
-        return bias(embedding(output_dropout(output), reverse=True)), weights
-
+    source, (memory, h, c) = encoder.input, encoder.outputs
     target_in = keras.Input((None,), dtype="int32", name="target_in")
     output, _, _ = lstm(before_lstm(target_in), initial_state=[h, c])
     logits, _ = after_lstm(output, memory, ops.not_equal(source, PAD))
@@ -172,6 +147,48 @@ def build_encoder_decoder(
     if attention:
         inputs, outputs = [*inputs, memory, mask], [*outputs, ops.squeeze(weights, 1)]
     return EncoderDecoder(training, encoder, keras.Model(inputs, outputs, name="step"))
+
+
+def _encoder(
+    size: int, hidden: int, dropout: float, embedding_std: float, seed: Iterator[int]
+) -> keras.Model:
+    source = keras.Input((None,), dtype="int32", name="source")
+    normal = _normal(embedding_std, seed)
+    embedding = layers.Embedding(
+        size, hidden, embeddings_initializer=normal, name="source_embedding"
+    )
+    memory, h, c = _encode(embedding(source), source, hidden, dropout, seed)
+    return keras.Model(source, [memory, h, c], name="encoder")
+
+
+def _decoder(
+    size: int,
+    attention: str | None,
+    hidden: int,
+    dropout: float,
+    embedding_std: float,
+    seed: Iterator[int],
+) -> tuple[Callable, keras.layers.LSTM, Callable]:
+    """Return the decoder's layers in three parts: before the LSTM, the LSTM, after it."""
+    normal = _normal(embedding_std, seed)
+    embedding = layers.ReversibleEmbedding(
+        size, hidden, embeddings_initializer=normal, name="target_embedding"
+    )
+    embedding_dropout = layers.Dropout(dropout, seed=next(seed), name="target_dropout")
+    lstm = layers.LSTM(**lstm_arguments(hidden, seed), name="decoder_lstm")
+    look = _attention_output(attention, hidden, seed)
+    output_dropout = layers.Dropout(dropout, seed=next(seed), name="output_dropout")
+    uniform = keras.initializers.RandomUniform(-(hidden**-0.5), hidden**-0.5, seed=next(seed))
+    bias = Bias(uniform, name="logits")
+
+    def before_lstm(token):  # (B, T) -> (B, T, hidden)
+        return embedding_dropout(embedding(token))
+
+    def after_lstm(output, memory, mask):  # (B, T, hidden) -> logits (B, T, V), (B, T, S)
+        output, weights = look(output, memory, mask)
+        return bias(embedding(output_dropout(output), reverse=True)), weights
+
+    return before_lstm, lstm, after_lstm
 
 
 def _normal(std: float, seed: Iterator[int]) -> keras.initializers.Initializer:

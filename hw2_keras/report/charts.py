@@ -1,6 +1,8 @@
-"""Line charts as inline SVG, for a page that follows the reader's colours and needs no library."""
+"""Line charts and a dot plot as plain numbers; ``charts.html.jinja`` draws them as inline SVG.
 
-import html
+They follow the reader's colours and need no library.
+"""
+
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +11,12 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 440, 270  # user units; the page scales the drawing
 LEFT, RIGHT, TOP, BOTTOM = 46, 84, 12, 36
 LINE_HEIGHT = 12  # least distance between the labels of two levels
-COLOURS = 7  # the page defines --line-0 to --line-6
+COLOURS = 7  # the page defines .line-0 to .line-6
+
+DOTS_WIDTH, DOTS_LEFT, DOTS_RIGHT = 360, 116, 12
+DOT = 9  # user units from one dot to the next where they stand close
+LINEAR_UP_TO = 0.03  # relative difference where the dot plot's axis turns logarithmic
+FARTHEST = 10.0  # relative difference at the edge of the dot plot
 
 
 class Line(NamedTuple):
@@ -29,10 +36,89 @@ class Level(NamedTuple):
     colour: int
 
 
+class Tick(NamedTuple):
+    """A place on an axis, in user units, and what is written there."""
+
+    place: float
+    label: str
+
+
+class Curve(NamedTuple):
+    """A line as the ``d`` of an SVG path."""
+
+    label: str
+    path: str
+    colour: int
+
+
+class Reference(NamedTuple):
+    """A level's height and that of its label, in user units."""
+
+    label: str
+    y: float
+    label_y: float
+    colour: int
+
+
+class Chart(NamedTuple):
+    """A line chart, ready to be drawn."""
+
+    title: str
+    epochs: list[Tick]
+    ticks: list[Tick]
+    references: list[Reference]
+    curves: list[Curve]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
+
+
+class Dot(NamedTuple):
+    """One relative difference of a dot plot, positive to the right, and how it is judged."""
+
+    label: str
+    value: float
+    verdict: str
+
+
+class Placed(NamedTuple):
+    """A dot in user units."""
+
+    label: str
+    x: float
+    y: float
+    verdict: str
+
+
+class DotRow(NamedTuple):
+    """A row of a dot plot in user units: its name, the line below it and its dots."""
+
+    name: str
+    remark: str
+    y: float
+    end: float
+    dots: list[Placed]
+
+
+class DotPlot(NamedTuple):
+    """A dot plot, ready to be drawn."""
+
+    title: str
+    ticks: list[Tick]
+    rows: list[DotRow]
+    height: float
+    zero: float
+    width: int = DOTS_WIDTH
+    left: int = DOTS_LEFT
+    right: int = DOTS_WIDTH - DOTS_RIGHT
+
+
 def chart(
     lines: Sequence[Line], levels: Sequence[Level], title: str, logarithmic: bool = False
-) -> str:
-    """Draws curves over the epoch as an ``<svg>`` element.
+) -> Chart:
+    """Lays curves out over the epoch.
 
     Args:
         lines: the curves, at least one with a finite point.
@@ -56,27 +142,64 @@ def chart(
     ticks = log_ticks(low, high) if logarithmic else []
     if len(ticks) < 2:  # also where the range is too narrow for round powers
         ticks = linear_ticks(low, high)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">',
-        *(_horizontal_tick(down(tick), f"{tick:g}") for tick in ticks),
-        *(_epoch_tick(across(tick), tick) for tick in epoch_ticks(last)),
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 4}" class="middle">epoch</text>',
-        *_reference_lines(levels, down),
-    ]
+    curves = []
     for line in lines:
-        path = _path([(across(x), down(y) if math.isfinite(y) else None) for x, y in _points(line)])
-        parts.append(
-            f'<path d="{path}" fill="none" stroke="var(--line-{line.colour % COLOURS})" '
-            f'stroke-width="1.8"><title>{html.escape(line.label)}</title></path>'
-        )
-    return "".join([*parts, "</svg>"])
+        points = zip(line.x, line.y, strict=True)
+        path = _path([(across(x), down(y) if math.isfinite(y) else None) for x, y in points])
+        curves.append(Curve(line.label, path, line.colour % COLOURS))
+    return Chart(
+        title,
+        [Tick(across(tick), str(tick)) for tick in epoch_ticks(last)],
+        [Tick(down(tick), f"{tick:g}") for tick in ticks],
+        _references(levels, down),
+        curves,
+    )
+
+
+def dot_plot(rows: Sequence[tuple[str, str, Sequence[Dot]]], title: str) -> DotPlot:
+    """Lays relative differences out, one row of dots after the other.
+
+    The axis is linear near zero and logarithmic beyond, so that 1 % and 700 % are both seen; what
+    is farther than its edge stands at the edge.
+
+    Args:
+        rows: name, remark and dots of each row, at least one row.
+        title: says what is drawn, for readers who do not see it.
+    """
+    values = [dot.value for _, _, dots in rows for dot in dots]
+    low, high = min([-0.1, *values]), max([0.1, *values])
+
+    def scale(value: float) -> float:
+        return math.asinh(max(-FARTHEST, min(FARTHEST, value)) / LINEAR_UP_TO)
+
+    def across(value: float) -> float:
+        share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+        return DOTS_LEFT + DOT + (DOTS_WIDTH - DOTS_LEFT - DOTS_RIGHT - 2 * DOT) * share
+
+    placed, top = [], 4.0
+    for name, remark, dots in rows:
+        lanes = _lanes([across(dot.value) for dot in dots])
+        height = DOT * (max(lanes, default=0) + 1) + 9
+        height = max(height, 30 if remark else 18)
+        middle = top + height / 2 - DOT * max(lanes, default=0) / 2
+        found = [
+            Placed(dot.label, across(dot.value), middle + DOT * lane, dot.verdict)
+            for dot, lane in zip(dots, lanes, strict=True)
+        ]
+        placed.append(DotRow(name, remark, top + height / 2, top + height, found))
+        top += height
+    ticks = [tick for tick in (-10, -1, -0.1, 0, 0.1, 1, 10) if low <= tick <= high]
+    labelled = [Tick(across(tick), f"{tick:+.0%}" if tick else "0") for tick in ticks]
+    return DotPlot(title, labelled, placed, top + 34, across(0))
 
 
 def padded(low: float, high: float, logarithmic: bool = False) -> tuple[float, float]:
     """A range a little wider than its values, so that no curve lies on the frame."""
     if logarithmic:
         return low / 1.1, high * 1.1
-    margin = 0.04 * (high - low) or 0.5
+    margin = 0.04 * (high - low)
+    if margin < 1e-9 * max(abs(low), abs(high), 1e-9):  # constant, as far as floats can tell
+        margin = max(0.5, abs(high) / 2)
     return low - margin, high + margin
 
 
@@ -122,32 +245,24 @@ def spread_out(heights: Sequence[float], distance: float, limit: float) -> list[
     return placed
 
 
-def _reference_lines(levels: Sequence[Level], down: Callable[[float], float]) -> list[str]:
+def _references(levels: Sequence[Level], down: Callable[[float], float]) -> list[Reference]:
     heights = [down(level.value) for level in levels]
     placed = spread_out(heights, LINE_HEIGHT, HEIGHT - BOTTOM)
-    right = WIDTH - RIGHT
     return [
-        f'<g style="color: var(--line-{level.colour % COLOURS})">'
-        f'<path d="M{LEFT} {y:.1f}H{right}l8 {label_y - y:.1f}" fill="none" stroke="currentColor" '
-        f'stroke-dasharray="5 3"/><text x="{right + 11}" y="{label_y + 4:.1f}" '
-        f'fill="currentColor">{html.escape(level.label)}</text></g>'
+        Reference(level.label, y, label_y, level.colour % COLOURS)
         for level, y, label_y in zip(levels, heights, placed, strict=True)
     ]
 
 
-def _horizontal_tick(y: float, label: str) -> str:
-    return (
-        f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="grid"/>'
-        f'<text x="{LEFT - 6}" y="{y + 4:.1f}" class="end">{label}</text>'
-    )
-
-
-def _epoch_tick(x: float, epoch: int) -> str:
-    return f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" class="middle">{epoch}</text>'
-
-
-def _points(line: Line) -> list[tuple[float, float]]:
-    return list(zip(line.x, line.y, strict=True))
+def _lanes(places: Sequence[float]) -> list[int]:
+    """A lane for each dot, so that no two in one lane touch."""
+    ends: list[float] = []  # of each lane, from left to right
+    lanes = [0] * len(places)
+    for i in sorted(range(len(places)), key=lambda i: places[i]):
+        free = (lane for lane, end in enumerate(ends) if places[i] - end >= DOT)
+        lanes[i] = next(free, len(ends))
+        ends[lanes[i] : lanes[i] + 1] = [places[i]]
+    return lanes
 
 
 def _path(points: Sequence[tuple[float, float | None]]) -> str:

@@ -1,37 +1,53 @@
 """The page "reported / reproduced": one HTML file made from a results folder and the registry.
 
-Style, script and pictures are inside the file, so it can be mailed, printed and opened offline.
+What stands on it is gathered here as plain data; ``page.html.jinja`` makes HTML of it. Style,
+script and plots are inside the file, so it can be mailed, printed and opened offline.
 """
 
-import base64
-import html
 import math
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from hw2_keras import metrics
-from hw2_keras._version import __version__
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import write_atomically
-from hw2_keras.report.charts import Level, Line, chart
-from hw2_keras.report.results import Figure, Results, figures, rate_of, read_results, spread
+from hw2_keras.report import templates
+from hw2_keras.report.cells import (
+    MISSING,
+    NONE,
+    Cell,
+    Table,
+    listed,
+    number,
+    text,
+    time,
+)
+from hw2_keras.report.charts import Chart, Dot, DotPlot, Level, Line, chart, dot_plot
+from hw2_keras.report.results import (
+    REPORTS,
+    VERDICTS,
+    Figure,
+    Results,
+    direction,
+    figures,
+    in_reports,
+    rate_of,
+    read_results,
+    reported_in_reports,
+    spread,
+)
 from hw2_keras.runs import WEIGHTS, Run
 
 ASSETS = Path(__file__).parent
-# Edition -> its reports, e.g. "2021-22" -> ["000", "001"].
-REPORTS = {
-    edition: sorted(
-        {r.report for e in experiments.values() if e.edition == edition for r in e.reported}
-    )
-    for edition in dict.fromkeys(e.edition for e in experiments.values())
-}
+TITLE = "hw2_keras: reported and reproduced"
 # What a task's runs draw: the files, and what they show; {} is the part of the name behind *.
-PICTURES = {
+PLOTS = {
     "classification": {
         "filters_*.png": "filters of {}",
         "confusion_matrix.png": "test images by true and predicted class",
@@ -49,16 +65,57 @@ PICTURES = {
 }
 
 
-class Cell(NamedTuple):
-    """Content of a table's cell, as HTML, and what it is sorted by; None sorts last."""
+class Plot(NamedTuple):
+    """A PNG file as a ``data:`` address, and what it shows."""
 
-    content: str
-    key: float | str | None = None
+    title: str
+    address: str
 
 
-TITLE = "<title>hw2_keras: reported and reproduced</title>"
-MISSING = Cell('<span class="missing">missing</span>')
-NONE = Cell("–")
+class Article(NamedTuple):
+    """One experiment.
+
+    Attributes:
+        name, question, title: of its record.
+        protocol: how it is trained, in one sentence.
+        command: what makes its runs.
+        trained: False where it is counted on paper.
+        data: what its runs were trained on; empty without runs.
+        runs: their figures, None without runs; ``starred`` says whether a sweep marked one.
+        charts, legend, remarks: curves, the rate of each colour, what else the lines mean.
+        captions: of the images that the homework names.
+        plots: what was drawn of its best run, named in ``shown``.
+        absent: plots that are not there; ``drawing`` is the command that makes them.
+        others: runs that differ from the record in data or protocol.
+    """
+
+    name: str
+    question: str
+    title: str
+    protocol: str
+    command: str
+    trained: bool = True
+    data: str = ""
+    runs: Table | None = None
+    starred: bool = False
+    charts: Sequence[Chart] = ()
+    legend: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    captions: Table | None = None
+    plots: Sequence[Plot] = ()
+    shown: str = ""
+    absent: Sequence[str] = ()
+    drawing: str = ""
+    others: Table | None = None
+
+
+class Chapter(NamedTuple):
+    """The experiments of an edition, or one's own."""
+
+    id: str
+    title: str
+    remark: str
+    articles: list[Article]
 
 
 def make(results: Path, folder: Path) -> tuple[Path, Results]:
@@ -77,84 +134,84 @@ def make(results: Path, folder: Path) -> tuple[Path, Results]:
     """
     found = read_results(results)
     page = folder / "index.html"
-    if page.is_file() and TITLE not in page.read_text("utf-8", errors="replace"):
-        raise UsageError(f"{page} is another page: choose another folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        other = page.exists() and f"<title>{TITLE}</title>" not in page.read_text(
+            "utf-8", errors="replace"
+        )
     except OSError as error:
         raise UsageError(
-            f"cannot make {folder} ({error.strerror}): choose another with --out"
+            f"cannot write to {folder} ({error.strerror}): choose another with --out"
         ) from error
-    content = render(found)
-    write_atomically(page, lambda file: file.write(content.encode()))
+    if other:
+        raise UsageError(f"{page} is another page: choose another folder with --out")
+    content = render(found).encode(errors="replace")  # the name of a file need not be text
+    write_atomically(page, lambda file: file.write(content))
     return page, found
 
 
 def render(results: Results) -> str:
     """The whole page as HTML."""
     compared = figures(results)
-    style, script = ((ASSETS / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    articles = "".join(_edition(edition, results) for edition in REPORTS)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-        f"{TITLE}<style>{style}</style></head><body>"
-        f"<header><h1>Reported and reproduced</h1>{_introduction(results, compared)}{_menu()}"
-        f"</header><main>{_problems(results)}{_glance(compared)}{_all_figures(results, compared)}"
-        f"{articles}{_beams(results)}{_parity(results)}{_others(results)}</main>"
-        f"<footer><p>Made by hw2_keras {__version__} with <code>python -m hw2_keras report</code>."
-        f"</p></footer><script>{script}</script></body></html>\n"
+    measured = [figure for figure in compared if figure.runs]
+    chapters = [_edition(edition, results) for edition in REPORTS]
+    own = _own(results)
+    menu = [("glance", "At a glance"), ("figures", "Every figure")]
+    menu += [(f"edition-{edition}", edition) for edition in REPORTS]
+    menu += [("own", own.title)] if own.articles else []
+    menu += [("beams", "Beam search"), ("onnx", "ONNX files")]
+    return templates.render(
+        "report/page.html.jinja",
+        ASSETS / "page.css",
+        ASSETS / "page.js",
+        title=TITLE,
+        measured=len({(f.experiment.name, f.reported) for f in measured}),
+        total=sum(len(reported_in_reports(e)) for e in experiments.values()),
+        runs=sum(in_reports(run.experiment) for run in results.runs),
+        menu=menu,
+        problems=results.problems,
+        plot=_dot_plot(measured) if measured else None,
+        verdicts=[(v, sum(f.verdict == v for f in measured)) for v in VERDICTS],
+        glance=[_glance(edition, compared) for edition in REPORTS],
+        figures=_figures_table(results, compared),
+        chapters=[*chapters, own] if own.articles else chapters,
+        others=_others([r for r in results.others if in_reports(r.experiment)], "Other runs"),
+        **_beams(results),
+        **_onnx(results),
     )
 
 
 # ------------------------------------------------------------------------------ overview
 
 
-def _introduction(results: Results, compared: Sequence[Figure]) -> str:
-    done = {(f.experiment.name, f.reported) for f in compared if f.runs}
-    total = sum(len(experiment.reported) for experiment in experiments.values())
-    return (
-        "<p>Five student reports, three editions of one homework: every figure the reports print, "
-        "beside the one this package measures with the same protocol. "
-        f"<strong>{len(done)} of {total}</strong> figures have been reproduced, from "
-        f"{len(results.runs)} training runs on real data. Where there are several seeds, figures "
-        "are mean ± sample standard deviation. Commands need the real data: set "
-        "<code>HW2_DATA_DIR</code> first (<code>python -m hw2_keras data</code> says what is "
-        "there).</p>"
+def _dot_plot(measured: Sequence[Figure]) -> DotPlot:
+    rows: dict[tuple[Experiment, float], list[Dot]] = {}
+    for f in measured:
+        reported = f.reported
+        label = (
+            f"{metrics.label(reported.metric)}: {reported.value:.4f} in report {reported.report}, "
+            f"{spread(f.values)} here, {f.verdict}"
+        )
+        dots = rows.setdefault((f.experiment, f.rate), [])
+        dots.append(Dot(label, f.gain, f.verdict))
+    return dot_plot(
+        [
+            (e.name, f"rate {rate:g}" if len(e.learning_rates) > 1 else "", dots)
+            for (e, rate), dots in rows.items()
+        ],
+        "Difference to the reports, as a share of the reported value.",
     )
 
 
-def _menu() -> str:
-    entries = [("glance", "At a glance"), ("figures", "Every figure")]
-    entries += [(f"edition-{edition}", edition) for edition in REPORTS]
-    entries += [("beams", "Beam search"), ("onnx", "ONNX files")]
-    return "<nav>" + "".join(f'<a href="#{a}">{text}</a>' for a, text in entries) + "</nav>"
-
-
-def _problems(results: Results) -> str:
-    if not results.problems:
-        return ""
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in results.problems)
-    return f'<section class="problems"><h2>Not readable</h2><ul>{lines}</ul></section>'
-
-
-def _glance(compared: Sequence[Figure]) -> str:
-    tables = ""
-    for edition, reports in REPORTS.items():
-        rows = [
-            _glance_row(experiment, reports, compared)
-            for experiment in experiments.values()
-            if experiment.edition == edition and experiment.reported
-        ]
-        if not rows:
-            continue
-        headings = ["experiment", *(f"report {r}" for r in reports), "this package"]
-        rendered = table(headings, rows, f"Edition {edition} at a glance")
-        tables += f"<div><h3>{edition}</h3>{rendered}</div>"
-    return f'<section id="glance"><h2>At a glance</h2><div class="glance">{tables}</div></section>'
+def _glance(edition: str, compared: Sequence[Figure]) -> Table:
+    reports = REPORTS[edition]
+    rows = [
+        _glance_row(experiment, reports, compared)
+        for experiment in experiments.values()
+        if experiment.edition == edition and reported_in_reports(experiment)
+    ]
+    headings = ["experiment", *(f"report {r}" for r in reports), "this package"]
+    return Table(edition, headings, rows)
 
 
 def _glance_row(
@@ -166,44 +223,38 @@ def _glance_row(
         for f in compared
         if (f.experiment, f.reported.metric, f.rate) == (experiment, metric, experiment.best_rate)
     ]
+    ours = next((f for f in here if f.runs), None)
     printed = {f.reported.report: f.reported.value for f in here}
-    cells = [number(printed[r]) if r in printed else NONE for r in reports]
-    ours = [f for f in here if f.runs]
-    remark = metrics.label(metric) + (
-        "" if metrics.metric(metric).higher_is_better else ", lower is better"
-    )
+    rivals = list(printed.values())
+    if ours and not ours.notes:
+        rivals.append(fmean(ours.values))
+    best = max(rivals, key=lambda value: direction(metric) * value, default=None)
+    remark = metrics.label(metric) + ("" if direction(metric) > 0 else ", lower is better")
     if len(experiment.learning_rates) > 1:
         remark += f", rate {experiment.best_rate:g}"
     return [
         _link(experiment, remark),
-        *cells,
-        _ours(ours[0]) if ours else MISSING,
+        *(number(printed[r], _best(printed[r], best)) if r in printed else NONE for r in reports),
+        _ours(ours, best) if ours else MISSING,
     ]
 
 
-def _ours(figure: Figure) -> Cell:
-    star = "*" if figure.notes else ""
-    return Cell(f"<strong>{spread(figure.values)}</strong>{star}", fmean(figure.values))
+def _ours(figure: Figure, best: float) -> Cell:
+    mean = fmean(figure.values)
+    if figure.notes:
+        return Cell(spread(figure.values), mean, "other data: " + "; ".join(figure.notes))
+    return Cell(spread(figure.values), mean, mark=_best(mean, best))
 
 
-def _all_figures(results: Results, compared: Sequence[Figure]) -> str:
+def _best(value: float, best: float | None) -> str:
+    return "best" if value == best else ""
+
+
+def _figures_table(results: Results, compared: Sequence[Figure]) -> Table:
     headings = ["experiment", "report", "figure", "rate", "reported", "this package", "difference"]
     headings += ["seeds", "data", "time", "command"]
     rows = [_figure_row(results, figure) for figure in compared]
-    return (
-        '<section id="figures"><h2>Every figure</h2><p>Press a heading to sort. A difference of '
-        "accuracy or BLEU above zero, or of an error rate below it, is <b>better</b>; losses, and "
-        "differences within one standard deviation of the seeds, are not judged. The running loss "
-        "is the course's training loss, the mean over all batches since epoch 1. Time is that of "
-        "training one run.</p>"
-        f"{table(headings, rows, 'Every reported figure')}{_notes(compared)}</section>"
-    )
-
-
-def _notes(compared: Sequence[Figure]) -> str:
-    noted = dict.fromkeys((f.experiment.name, note) for f in compared for note in f.notes)
-    lines = "".join(f"<li>{name}: {html.escape(note)}</li>" for name, note in noted)
-    return f"<p>* other data than the reports', so not judged:</p><ul>{lines}</ul>" if lines else ""
+    return Table("Every reported figure", headings, rows)
 
 
 def _figure_row(results: Results, figure: Figure) -> list[Cell]:
@@ -213,67 +264,89 @@ def _figure_row(results: Results, figure: Figure) -> list[Cell]:
         text(reported.report),
         text(metrics.label(reported.metric)),
         Cell(f"{figure.rate:g}", figure.rate),
-        number(reported.value),
     ]
-    command = command_for(experiment, figure.runs, results.folder)
+    command = _command(command_for(experiment, figure.runs, results.folder))
     if not figure.runs:
-        return [*row, MISSING, NONE, NONE, NONE, NONE, code(command)]
-    seconds = [run.record["training_seconds"] for run in figure.runs]
-    verdict = {True: " better", False: " worse", None: ""}[figure.better]
-    mark = f'<span class="{verdict.strip() or "neutral"}">{figure.difference:+.4f}{verdict}</span>'
+        return [*row, number(reported.value), MISSING, NONE, NONE, NONE, NONE, command]
+    mean = fmean(figure.values)
+    judged, ahead = figure.verdict != "not judged", figure.gain > 0
+    verdict = figure.verdict if judged else ""
+    seconds = fmean(run.record["training_seconds"] for run in figure.runs)
+    source = figure.runs[0].record["source"]
     return [
         *row,
-        Cell(spread(figure.values), fmean(figure.values)),
-        Cell(mark, figure.difference),
+        number(reported.value, "best" if judged and not ahead else ""),
+        Cell(spread(figure.values), mean, mark="best" if judged and ahead else ""),
+        Cell(f"{figure.difference:+.4f} {verdict}".strip(), figure.difference, mark=verdict),
         text(listed(run.record["protocol"]["seed"] for run in figure.runs)),
-        text(figure.runs[0].record["source"] + ("*" if figure.notes else "")),
-        Cell(duration(fmean(seconds)), fmean(seconds)),
-        code(command),
+        Cell(source, source, note="; ".join(figure.notes)),
+        time(seconds),
+        command,
     ]
 
 
-# ------------------------------------------------------------------------- an experiment
+# ----------------------------------------------------------------------- the experiments
 
 
-def _edition(edition: str, results: Results) -> str:
-    articles = "".join(
-        _counted(experiment) if experiment.task == "counting" else _experiment(experiment, results)
+def _edition(edition: str, results: Results) -> Chapter:
+    reports = REPORTS[edition]
+    title = f"Edition {edition}, report{'s' * (len(reports) > 1)} {' and '.join(reports)}"
+    articles = [
+        _article(experiment, results)
         for experiment in experiments.values()
-        if experiment.edition == edition
-    )
-    reports = " and ".join(REPORTS[edition])
-    by = f", report{'s' * (len(REPORTS[edition]) > 1)} {reports}" if reports else ""
-    return f'<section id="edition-{edition}"><h2>Edition {edition}{by}</h2>{articles}</section>'
+        if experiment.edition == edition and in_reports(experiment)
+    ]
+    return Chapter(f"edition-{edition}", title, "", articles)
 
 
-def _counted(experiment: Experiment) -> str:
-    return (
-        f"{_heading(experiment)}<p>Counted, not trained: <strong>{experiment.parameters:,}"
-        "</strong> parameters. The command prints the arithmetic of every layer and the count of "
-        "the Keras model.</p>"
-        f"{_command(f'python -m hw2_keras summary {experiment.name} --derive')}</article>"
-    )
+def _own(results: Results) -> Chapter:
+    articles = [
+        _article(experiment, results)
+        for experiment in experiments.values()
+        if not in_reports(experiment)
+    ]
+    remark = "In none of the five reports, so nothing above counts them."
+    return Chapter("own", "Own experiments", remark, articles)
 
 
-def _experiment(experiment: Experiment, results: Results) -> str:
+def _article(experiment: Experiment, results: Results) -> Article:
+    if experiment.task == "counting":
+        return _counted(experiment)
     runs = [run for run in results.runs if run.experiment == experiment]
-    command = _command(command_for(experiment, runs, results.folder))
-    head = f"{_heading(experiment)}<p>{_protocol(experiment)}</p>"
+    article = Article(
+        experiment.name,
+        experiment.question,
+        experiment.title,
+        _protocol(experiment),
+        command_for(experiment, runs, results.folder),
+    )
+    others = [run for run in results.others if run.experiment == experiment]
+    if others and not in_reports(experiment):
+        article = article._replace(others=_others(others, f"Other runs of {experiment.name}"))
     if not runs:
-        missing = '<p class="missing">No finished run on real data. To make it:</p>'
-        return f"{head}{missing}{command}</article>"
+        return article
     origins = {"; ".join([run.record["origin"], *run.record["notes"]]) for run in runs}
-    return (
-        f"{head}<p>Data: {html.escape(' / '.join(sorted(origins)))}.</p>{command}"
-        f"{_runs_table(experiment, runs)}{_charts(experiment, runs)}"
-        f"{_captions(runs)}{_pictures(experiment, runs, results)}</article>"
+    return article._replace(
+        data=" / ".join(sorted(origins)),
+        runs=_runs_table(experiment, runs),
+        starred=any(run.best for run in runs),
+        charts=_charts(experiment, runs),
+        legend=[f"rate {rate:g}" for rate in experiment.learning_rates],
+        remarks=_remarks(experiment, runs),
+        captions=_captions(runs),
+        **_plots(experiment, runs, results),
     )
 
 
-def _heading(experiment: Experiment) -> str:
-    return (
-        f'<article id="{experiment.name}"><h3>{experiment.question} <code>{experiment.name}'
-        f"</code> {html.escape(experiment.title)}</h3>"
+def _counted(experiment: Experiment) -> Article:
+    return Article(
+        experiment.name,
+        experiment.question,
+        experiment.title,
+        f"Counted, not trained: {experiment.parameters:,} parameters. The command prints the "
+        "arithmetic of every layer and the count of the Keras model.",
+        f"python -m hw2_keras summary {experiment.name} --derive",
+        trained=False,
     )
 
 
@@ -293,30 +366,39 @@ def _protocol(experiment: Experiment) -> str:
     return "; ".join([*parts, tested[experiment.selection]]) + "."
 
 
-def _runs_table(experiment: Experiment, runs: Sequence[Run]) -> str:
+def _runs_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
     columns = ["running_loss", "loss", experiment.metric]
     for run in runs:
         measured = (m for m, v in run.metrics.items() if isinstance(v, float))
         columns += [m for m in measured if m.startswith("test_") and m not in columns]
-    rows = []
-    for run in runs:
-        seconds = run.record["training_seconds"]
-        star = " *" if run.best else ""
-        remark = f" ({run.record['divergence']})" if run.record["divergence"] else ""
-        rows.append(
-            [
-                Cell(f"{run.learning_rate:g}{star}{html.escape(remark)}", run.learning_rate),
-                Cell(str(run.record["protocol"]["seed"]), run.record["protocol"]["seed"]),
-                *(number(run.metrics[c]) if c in run.metrics else NONE for c in columns),
-                Cell(duration(seconds), seconds),
-            ]
-        )
+    rows = [
+        [
+            _rate(run),
+            _seed(run),
+            *(_metric(run, c) for c in columns),
+            time(run.record["training_seconds"]),
+        ]
+        for run in runs
+    ]
     for report in dict.fromkeys(r.report for r in experiment.reported):
         rows += _reported_rows(experiment, report, columns)
     headings = ["rate", "seed", *map(metrics.label, columns), "time"]
-    note = "<p>* the rate with the best validation figure of its sweep.</p>"
-    starred = note if any(run.best for run in runs) else ""
-    return table(headings, rows, f"Runs of {experiment.name}") + starred
+    return Table(f"Runs of {experiment.name}", headings, rows)
+
+
+def _rate(run: Run) -> Cell:
+    star = " *" if run.best else ""
+    remark = f" ({run.record['divergence']})" if run.record["divergence"] else ""
+    return Cell(f"{run.learning_rate:g}{star}{remark}", run.learning_rate)
+
+
+def _seed(run: Run) -> Cell:
+    seed = run.record["protocol"]["seed"]
+    return Cell(str(seed), seed)
+
+
+def _metric(run: Run, name: str) -> Cell:
+    return number(run.metrics[name]) if name in run.metrics else NONE
 
 
 def _reported_rows(experiment: Experiment, report: str, columns: Sequence[str]) -> list[list[Cell]]:
@@ -333,71 +415,68 @@ def _reported_rows(experiment: Experiment, report: str, columns: Sequence[str]) 
     return rows
 
 
-def _charts(experiment: Experiment, runs: Sequence[Run]) -> str:
+def _charts(experiment: Experiment, runs: Sequence[Run]) -> list[Chart]:
     rates = list(experiment.learning_rates)
-    drawn, referred = [], False
+    histories = [run.history for run in runs]
+    drawn = []
     for metric in ("loss", "running_loss", experiment.metric):
-        lines = []
-        for run in runs:
-            history = run.history
-            label = f"rate {run.learning_rate:g}, seed {run.record['protocol']['seed']}"
-            colour = rates.index(run.learning_rate)
-            lines.append(Line(label, history["epoch"], history[metric], colour))
+        lines = [
+            Line(
+                f"rate {run.learning_rate:g}, seed {run.record['protocol']['seed']}",
+                history["epoch"],
+                history[metric],
+                rates.index(run.learning_rate),
+            )
+            for run, history in zip(runs, histories, strict=True)
+        ]
         levels = [
             Level(f"{r.report}: {r.value:.4g}", r.value, rates.index(rate_of(experiment, r)))
             for r in experiment.reported
             if r.metric == metric
         ]
         if any(math.isfinite(y) for line in lines for y in line.y):
-            title = (
-                metrics.METRICS[metric].title
-                if metric in metrics.METRICS
-                else metrics.label(metric)
-            )
             positive = all(not y <= 0 for line in lines for y in line.y)
-            picture = chart(lines, levels, title, metric != experiment.metric and positive)
-            drawn.append(f"<figure>{picture}<figcaption>{title}</figcaption></figure>")
-            referred = referred or bool(levels)
+            logarithmic = metric != experiment.metric and positive
+            training = metrics.METRICS.get(metric)
+            title = training.title if training else metrics.label(metric)
+            drawn.append(chart(lines, levels, title, logarithmic))
+    return drawn
+
+
+def _remarks(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     seeds = sorted({run.record["protocol"]["seed"] for run in runs})
-    keys = "".join(
-        f'<li><span style="background: var(--line-{i})"></span>rate {rate:g}</li>'
-        for i, rate in enumerate(rates)
-    )
-    keys += f"<li>{'one line per seed: ' if len(seeds) > 1 else 'seed '}{listed(seeds)}</li>"
-    keys += "<li>dashed: reported</li>" if referred else ""
-    return f'<div class="charts">{"".join(drawn)}</div><ul class="legend">{keys}</ul>'
+    remarks = [f"{'one line per seed: ' if len(seeds) > 1 else 'seed '}{listed(seeds)}"]
+    drawn = ("loss", "running_loss", experiment.metric)
+    return remarks + ["dashed: reported"] * any(r.metric in drawn for r in experiment.reported)
 
 
-def _captions(runs: Sequence[Run]) -> str:
-    captioned = [run for run in runs if "captions" in run.metrics]
+def _captions(runs: Sequence[Run]) -> Table | None:
     rows = [
         [text(image), text(str(run.record["protocol"]["seed"])), text(caption)]
-        for run in captioned
-        for image, caption in run.metrics["captions"].items()
+        for run in runs
+        for image, caption in run.metrics.get("captions", {}).items()
     ]
-    return table(["image", "seed", "caption"], rows, "Captions of test images") if rows else ""
+    return Table("Captions of test images", ["image", "seed", "caption"], rows) if rows else None
 
 
-def _pictures(experiment: Experiment, runs: Sequence[Run], results: Results) -> str:
+def _plots(experiment: Experiment, runs: Sequence[Run], results: Results) -> dict[str, object]:
     shown = min(runs, key=lambda r: (not r.best, r.learning_rate != experiment.best_rate))
     # beside the runs of a sweep: what compares them
     sweep = shown.path.name.replace(f"-rate{shown.learning_rate:g}", "") + "-sweep"
+    folders = (shown.path / "plots", results.folder / sweep)
+    here = [path for folder in folders for path in results.plots if path.parent == folder]
     drawn, absent = [], []
-    for pattern, title in PICTURES[experiment.task].items():
-        folders = (shown.path / "plots", results.folder / sweep)
-        paths = [path for folder in folders for path in sorted(folder.glob(pattern))]
-        drawn += [_picture(path, title.format(_starred(path, pattern))) for path in paths]
+    for pattern, title in PLOTS[experiment.task].items():
+        paths = [path for path in here if fnmatch(path.name, pattern)]
+        drawn += [_plot(path, title.format(_starred(path, pattern))) for path in paths]
         if not paths and (pattern[:9] != "attention" or experiment.attention):
             absent.append(re.sub(r" of (\w+ )?{}.*", "", title))
-    seed = f"rate {shown.learning_rate:g}, seed {shown.record['protocol']['seed']}"
-    pictures = f'<div class="pictures">{"".join(drawn)}</div>' if drawn else ""
-    if absent:
-        pictures += (
-            f'<p><span class="missing">Missing</span> ({seed}): {html.escape("; ".join(absent))}. '
-            f"Pictures that show real data are not distributed. To draw them:</p>"
-            f"{_command(_drawing_command(experiment, shown, results))}"
-        )
-    return pictures
+    return {
+        "plots": drawn,
+        "shown": f"rate {shown.learning_rate:g}, seed {shown.record['protocol']['seed']}",
+        "absent": absent,
+        "drawing": _drawing_command(experiment, shown, results),
+    }
 
 
 def _drawing_command(experiment: Experiment, run: Run, results: Results) -> str:
@@ -410,53 +489,46 @@ def _drawing_command(experiment: Experiment, run: Run, results: Results) -> str:
 # ------------------------------------------------------------------- beams, ONNX, the rest
 
 
-def _beams(results: Results) -> str:
-    head = (
-        '<section id="beams"><h2>Beam search</h2><p>What a wider beam adds on the test split, with '
-        "hypotheses compared by their mean log-probability per token (length normalisation on) or "
-        "by the sum. Width 1 is greedy search; a gain is the change against it.</p>"
-    )
+def _beams(results: Results) -> dict[str, object]:
     groups: dict[tuple, dict[bool, list[dict]]] = {}
     for row in results.beams:
         for metric in (key for key in row if key.startswith("test_")):
             key = (row["experiment"], row["source"], metric, row["num_beams"])
             settings = groups.setdefault(key, {True: [], False: []})
             settings[row["length_normalisation"]].append(row)
-    rows = [_beam_row(key, groups) for key in groups]
     headings = ["experiment", "data", "figure", "width", "seeds"]
     headings += ["length norm. on", "gain", "length norm. off", "gain", "time"]
-    pictures = "".join(
-        _picture(path, "beam search, seeds as mean and standard deviation")
-        for path in sorted(results.folder.rglob("beam_search.png"))
-    )
-    missing = [
-        name
-        for name, experiment in experiments.items()
-        if experiment.task in ("transduction", "captioning")
-        and name not in {row["experiment"] for row in results.beams}
-    ]
-    body = ""
-    if rows:
-        body = f'{table(headings, rows, "Beam search")}<div class="pictures">{pictures}</div>'
-    if missing:
-        body += (
-            f'<p><span class="missing">Missing</span>: {", ".join(missing)}. For each run of '
-            f"them:</p>{_command(f'python -m hw2_keras beams RUN... --out {results.folder}')}"
-        )
-    return f"{head}{body}</section>"
+    drawn = [path for path in results.plots if path.name == "beam_search.png"]
+    measured = {row["experiment"] for row in results.beams}
+    return {
+        "beams": Table("Beam search", headings, [_beam_row(key, groups) for key in groups]),
+        "beam_plots": [
+            _plot(path, "beam search, seeds as mean and standard deviation") for path in drawn
+        ],
+        "beams_missing": [
+            name
+            for name, experiment in experiments.items()
+            if experiment.task in ("transduction", "captioning") and name not in measured
+        ],
+        "beams_command": f"python -m hw2_keras beams RUN... --out {_quoted(results.folder)}",
+    }
 
 
 def _beam_row(key: tuple, groups: dict[tuple, dict[bool, list[dict]]]) -> list[Cell]:
     name, source, metric, width = key
     measured = [row for rows in groups[key].values() for row in rows]
-    seconds = fmean(row["seconds"] for row in measured)
     cells = []
     for normalised, rows in groups[key].items():
-        values = [row[metric] for row in rows]
-        greedy = [row[metric] for row in groups.get((*key[:3], 1), {}).get(normalised, [])]
+        values = [row[metric] for row in rows if metric in row]
+        greedy = [
+            row[metric]
+            for row in groups.get((*key[:3], 1), {}).get(normalised, [])
+            if metric in row
+        ]
         cells.append(Cell(spread(values), fmean(values)) if values else MISSING)
         gain = fmean(values) - fmean(greedy) if values and greedy and width > 1 else None
         cells.append(NONE if gain is None else Cell(f"{gain:+.4f}", gain))
+    seconds = fmean(row["seconds"] for row in measured)
     return [
         _link(experiments[name]),
         text(source),
@@ -468,112 +540,55 @@ def _beam_row(key: tuple, groups: dict[tuple, dict[bool, list[dict]]]) -> list[C
     ]
 
 
-def _parity(results: Results) -> str:
+def _onnx(results: Results) -> dict[str, object]:
     headings = ["file", "data", "examples", "batch sizes", "different answers"]
     headings += ["largest difference", "figure", "Keras", "ONNX", "size", "verdict"]
     rows = [_parity_row(file, report) for file, report in results.parity.items()]
     made = {report["experiment"] for report in results.parity.values()}
-    for name, experiment in experiments.items():
-        if experiment.task != "counting" and name not in made:
-            rows.append([text(f"{name}.onnx"), *[NONE] * (len(headings) - 2), MISSING])
-    convert = f"python -m export convert RUN -o {results.folder}/onnx/NAME.onnx"
-    return (
-        '<section id="onnx"><h2>ONNX files</h2><p>Each exported file was compared with Keras on '
-        "test examples: same answers, same figure to the last digit, and probabilities or scores "
-        f"that differ by rounding only.</p>{table(headings, rows, 'Parity of ONNX files')}"
-        f"<p>A file that is missing is made, and verified, by:</p>{_command(convert)}</section>"
-    )
+    return {
+        "parity": Table("Parity of ONNX files", headings, rows),
+        "unshipped": [
+            f"{name}.onnx"
+            for name, experiment in experiments.items()
+            if experiment.task != "counting" and name not in made
+        ],
+        "export_command": "python -m export convert RUN -o "
+        + _quoted(results.folder / "onnx" / "NAME.onnx"),
+    }
 
 
 def _parity_row(file: str, report: dict) -> list[Cell]:
-    verdict = "passed" if report["passed"] else '<span class="worse">FAILED</span>'
-    difference = report["max_difference"]
+    difference, verdict = report["max_difference"], "passed" if report["passed"] else "FAILED"
     return [
         text(file),
         text(report["source"]),
         Cell(f"{report['examples']:,}", report["examples"]),
         text(listed(report["batch_sizes"])),
         Cell(str(report["different_answers"]), report["different_answers"]),
-        Cell(f"{difference:.1e}", difference),
+        Cell(f"{difference:.1e}", difference if math.isfinite(difference) else None),
         text(metrics.label(report["metric"])),
         number(report["keras"]),
         number(report["onnx"]),
         Cell(f"{report['bytes'] / 1e6:.2f} MB", report["bytes"]),
-        Cell(verdict, verdict),
+        Cell(verdict, verdict, mark="" if report["passed"] else "worse"),
     ]
 
 
-def _others(results: Results) -> str:
-    if not results.others:
-        return ""
+def _others(runs: Sequence[Run], title: str) -> Table:
     rows = [
         [
             text(run.path.name),
             text(run.record["source"]),
             Cell(str(run.record["protocol"]["epochs"]), run.record["protocol"]["epochs"]),
             text(metrics.label(run.experiment.metric)),
-            number(run.metrics[run.experiment.metric])
-            if run.experiment.metric in run.metrics
-            else NONE,
+            _metric(run, run.experiment.metric),
         ]
-        for run in results.others
+        for run in runs
     ]
-    headings = ["run", "data", "epochs", "figure", "value"]
-    return (
-        '<section id="others"><h2>Runs that no report can be compared with</h2><p>Synthetic data, '
-        f"or another protocol than the homework's.</p>{table(headings, rows, 'Other runs')}"
-        "</section>"
-    )
+    return Table(title, ["run", "data", "epochs", "figure", "value"], rows)
 
 
 # --------------------------------------------------------------------------------- pieces
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], title: str) -> str:
-    """A sortable table that scrolls sideways on a narrow screen.
-
-    Args:
-        headings: plain text.
-        rows: as many cells each as there are headings.
-        title: read out to those who do not see the table.
-    """
-    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in headings)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(title)}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def text(content: str) -> Cell:
-    """A cell of plain text."""
-    return Cell(html.escape(content), content)
-
-
-def number(value: float) -> Cell:
-    """A cell with four digits after the point, or the word for a figure that is none."""
-    if not math.isfinite(value):
-        return Cell("not finite")
-    return Cell(f"{value:.4f}", value)
-
-
-def code(content: str) -> Cell:
-    """A cell with a command."""
-    return Cell(f"<code>{html.escape(content)}</code>", content)
-
-
-def listed(numbers: Iterable[int]) -> str:
-    """Numbers in a row: "42, 43, 44"."""
-    return ", ".join(map(str, numbers))
-
-
-def duration(seconds: float) -> str:
-    """Seconds below two minutes, minutes above.
-
-    >>> duration(78.8), duration(1330)
-    ('79 s', '22 min')
-    """
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def command_for(experiment: Experiment, runs: Sequence[Run], folder: Path) -> str:
@@ -582,36 +597,27 @@ def command_for(experiment: Experiment, runs: Sequence[Run], folder: Path) -> st
     base = f"python -m hw2_keras {'sweep' if several else 'train'} {experiment.name} --source real"
     seeds = sorted({run.record["protocol"]["seed"] for run in runs})
     if not seeds:
-        return f"{base} --out {shlex.quote(str(folder))}"
+        return f"{base} --out {_quoted(folder)}"
     if len(seeds) == 1:
         return base + (f" --seed {seeds[0]}" if seeds[0] != 42 else "")
     return f"for s in {' '.join(map(str, seeds))}; do {base} --seed $s; done"
 
 
-def _cell(cell: Cell) -> str:
-    key = "" if cell.key is None else f' data-key="{html.escape(str(cell.key))}"'
-    kind = "" if isinstance(cell.key, str) else ' class="number"'
-    return f"<td{kind}{key}>{cell.content}</td>"
+def _quoted(folder: Path) -> str:
+    return shlex.quote(str(folder))
 
 
 def _link(experiment: Experiment, remark: str = "") -> Cell:
-    name = experiment.name.replace("_", "_<wbr>")
-    small = f"<br><small>{html.escape(remark)}</small>" if remark else ""
-    return Cell(f'<a href="#{experiment.name}">{name}</a>{small}', experiment.name)
+    return Cell(experiment.name, experiment.name, remark, link=experiment.name)
 
 
-def _command(command: str) -> str:
-    return f'<pre tabindex="0"><code>{html.escape(command)}</code></pre>'
+def _command(command: str) -> Cell:
+    return Cell(command, command, command=True)
 
 
 def _starred(path: Path, pattern: str) -> str:
     return path.name[len(pattern.split("*")[0]) : -len(path.suffix)]
 
 
-def _picture(path: Path, title: str) -> str:
-    name = title[0].upper() + title[1:]
-    data = base64.b64encode(path.read_bytes()).decode()
-    return (
-        f'<figure><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(name)}</figcaption></figure>"
-    )
+def _plot(path: Path, title: str) -> Plot:
+    return Plot(title[0].upper() + title[1:], templates.png_address(path))

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hw2_keras.errors import UsageError
+from hw2_keras import metrics
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.metrics import metric
-from hw2_keras.records import printable, read_beam_rows, read_parity_record
+from hw2_keras.records import read_beam_rows, read_parity_record
 from hw2_keras.runs import RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
 PARITY = ".parity.json"
+PNG = b"\x89PNG\r\n\x1a\n"
+# The five reports by edition; whatever else is in the registry is somebody's own.
+REPORTS = {"2021-22": ("000", "001"), "2022-23": ("002", "003"), "2024-25": ("004",)}
+VERDICTS = ("better", "matched", "worse", "not judged")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Results:
         others: the rest, which no report can be compared with: synthetic data, fewer epochs.
         beams: rows of every ``beam_search.json``, see ``beams.study``.
         parity: parity report by name of the ONNX file, see ``export.verify.Parity``.
-        problems: one line for every file that could not be read.
+        plots: PNG files.
+        problems: one line for every file or folder that could not be read.
     """
 
     folder: Path
@@ -39,6 +44,7 @@ class Results:
     others: tuple[Run, ...]
     beams: tuple[dict[str, Any], ...]
     parity: dict[str, dict[str, Any]]
+    plots: tuple[Path, ...]
     problems: tuple[str, ...]
 
 
@@ -73,18 +79,44 @@ class Figure(NamedTuple):
         return statistics.fmean(self.values) - self.reported.value
 
     @property
-    def better(self) -> bool | None:
-        """Whether the mean is better than reported.
+    def gain(self) -> float:
+        """The difference as a share of the reported value, positive where the mean is better."""
+        return direction(self.reported.metric) * self.difference / abs(self.reported.value)
 
-        None for losses, which are no aim as such, where the data are not the reports' own, and
-        where the difference is within one standard deviation of the seeds.
+    @property
+    def verdict(self) -> str:
+        """The mean beside the reported figure: "better", "matched", "worse" or "not judged".
+
+        Losses, which are no aim as such, are not judged, nor are other data than the reports'.
+        Matched: equal, or within one sample standard deviation of the seeds.
         """
-        higher_is_better = metric(self.reported.metric).higher_is_better
-        if not self.runs or self.notes or higher_is_better is None:
-            return None
-        if len(self.runs) > 1 and abs(self.difference) <= statistics.stdev(self.values):
-            return None
-        return (self.difference > 0) == higher_is_better
+        if (
+            not self.runs
+            or self.notes
+            or metrics.metric(self.reported.metric).higher_is_better is None
+        ):
+            return "not judged"
+        deviation = statistics.stdev(self.values) if len(self.runs) > 1 else 0.0
+        if abs(self.difference) <= deviation:
+            return "matched"
+        return "better" if self.gain > 0 else "worse"
+
+
+def direction(metric: str) -> int:
+    """1 where a larger figure is the better one, -1 for error rates and losses."""
+    return 1 if metrics.metric(metric).higher_is_better else -1
+
+
+def in_reports(experiment: Experiment) -> bool:
+    """True for the homework's experiments; False for those of somebody's own."""
+    return experiment.edition in REPORTS and (
+        experiment.task == "counting" or bool(reported_in_reports(experiment))
+    )
+
+
+def reported_in_reports(experiment: Experiment) -> list[Reported]:
+    """What the five reports print for an experiment."""
+    return [r for r in experiment.reported if r.report in REPORTS.get(experiment.edition, ())]
 
 
 def read_results(folder: Path) -> Results:
@@ -117,6 +149,7 @@ def read_results(folder: Path) -> Results:
         tuple(run for run in runs if run.departures),
         tuple(beams.values()),
         dict(read(f"*{PARITY}", _read_parity)),
+        tuple(read("*.png", _check_png)),
         tuple(problems),
     )
 
@@ -136,10 +169,10 @@ def _files(folder: Path, problems: list[str]) -> list[Path]:
 
 
 def figures(results: Results) -> list[Figure]:
-    """Every reported figure in the registry's order, once for each data that it was tried on."""
+    """The figures of the five reports, in the registry's order, once for each data tried."""
     found = []
     for experiment in experiments.values():
-        for reported in experiment.reported:
+        for reported in reported_in_reports(experiment):
             rate = rate_of(experiment, reported)
             groups: dict[str, list[Run]] = {}
             for run in results.runs:
@@ -159,8 +192,13 @@ def rate_of(experiment: Experiment, reported: Reported) -> float:
 
 def spread(values: list[float], digits: int = 4) -> str:
     """The mean, and the sample standard deviation where there are several values."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean + (f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")
+    mean = rounded(statistics.fmean(values), digits)
+    return mean + (f" ± {rounded(statistics.stdev(values), digits)}" if len(values) > 1 else "")
+
+
+def rounded(value: float, digits: int = 4) -> str:
+    """Digits after the point; numbers of more than six digits before it as powers of ten."""
+    return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
 def _read_run(path: Path) -> Run:
@@ -171,6 +209,17 @@ def _read_run(path: Path) -> Run:
 
 def _read_parity(path: Path) -> tuple[str, dict[str, Any]]:
     return path.name.removesuffix(PARITY) + ".onnx", read_parity_record(path)
+
+
+def _check_png(path: Path) -> Path:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(PNG)) == PNG:
+                return path
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(printable(f"cannot read {path} ({reason}): draw it again")) from error
+    raise UsageError(printable(f"{path} is no PNG file: draw it again"))
 
 
 def _setting(row: dict[str, Any]) -> tuple:

@@ -1,9 +1,13 @@
-"""Reported beside reproduced, as text."""
+"""Reported beside reproduced, as text.
 
-import statistics
+A reported figure belongs to real data and to the homework's rate, epochs and settings. It never
+stands beside a run at another rate; beside one of other data or epochs the heading says so.
+"""
+
 from collections.abc import Sequence
 
-from hw2_keras import metrics
+from hw2_keras.metrics import label
+from hw2_keras.report.results import spread
 from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 
@@ -12,20 +16,21 @@ def sweep_table(sweep: Sequence[Run]) -> str:
     """The table of the reports: one row per rate, reproduced first, then each report's row.
 
     ``running loss`` is the course's training loss (mean over all batches since epoch 1),
-    ``epoch loss`` the mean of the last epoch alone. A star marks the best rate.
+    ``epoch loss`` the mean of the last epoch alone. A star marks the best rate. Beside runs on
+    other data or of other epochs, a report's row says what it was measured on.
     """
     columns = ("running_loss", "loss", "val_loss", "val_accuracy", "test_accuracy")
-    rows = [["rate", "by", *map(metrics.label, columns), ""]]
+    rows = [["rate", "by", *map(label, columns), ""]]
     for run in sweep:
-        figures = [f"{run.metrics[c]:.4f}" for c in columns]
+        figures = [_figure(run, column) for column in columns]
         star = "*" if run.best else " "
         remark = run.record["divergence"] or ""
         rows.append([f"{run.learning_rate:g}{star}", "this run", *figures, remark])
         reported = run.experiment.reported_at(run.learning_rate)
         for report in dict.fromkeys(r.report for r in reported):
             found = {r.metric: f"{r.value:.4f}" for r in reported if r.report == report}
-            by = ", ".join([f"report {report}", *run.departures])
-            rows.append(["", by, *(found.get(c, "-") for c in columns), ""])
+            by = f"report {report}{_of([run])}"
+            rows.append(["", by, *(found.get(column, "-") for column in columns), ""])
     return format_table(rows)
 
 
@@ -34,20 +39,14 @@ def run_table(run: Run, by: str = "this run") -> str:
 
     Args:
         run: where it departs from the reports' protocol, the heading says what theirs was.
-        by: heading of its figures, e.g. "5 beams"; the reports' are greedy.
+        by: heading of its figures where they are another search's, e.g. "beam search of width 5".
     """
-    differences = ["greedy"] * (by != "this run") + run.departures
-    rows = [["figure", by, ", ".join(["reported", *differences])]]
+    greedy = ["greedy"] if by != "this run" else []
+    rows = [["figure", by, f"reported{_of([run], greedy)}"]]
     for name, value in run.metrics.items():
         if isinstance(value, (int, float)):
-            reported = ", ".join(
-                f"{r.value:.4f} ({r.report})"
-                for r in run.experiment.reported_at(run.learning_rate)
-                if r.metric == name
-            )
-            rows.append(
-                [name, f"{value:.4f}" if isinstance(value, float) else str(value), reported]
-            )
+            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+            rows.append([name, shown, _reported(run, name)])
     return format_table(rows)
 
 
@@ -57,22 +56,15 @@ def seeds_table(found: Sequence[Run]) -> str:
     Args:
         found: finished runs; those of one experiment are its seeds.
     """
+    rows = [["experiment", "seeds", "figure", "this", f"reported{_of(found)}"]]
     groups: dict[str, list[Run]] = {}
     for run in found:
         groups.setdefault(run.experiment.name, []).append(run)
-    differences = dict.fromkeys(each for run in found for each in run.departures)
-    rows = [["experiment", "seeds", "figure", "this", ", ".join(["reported", *differences])]]
     for name, group in groups.items():
+        seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
         for metric in (group[0].experiment.metric, *test_metrics(group[0])):
-            values = [run.metrics[metric] for run in group]
-            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            reported = ", ".join(
-                f"{r.value:.4f} ({r.report})"
-                for r in group[0].experiment.reported_at(group[0].learning_rate)
-                if r.metric == metric
-            )
-            seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
-            rows.append([name, seeds, metric, f"{statistics.mean(values):.4f}{spread}", reported])
+            values = [run.metrics[metric] for run in group if metric in run.metrics]
+            rows.append([name, seeds, metric, spread(values), _reported(group[0], metric)])
     return format_table(rows)
 
 
@@ -89,4 +81,22 @@ def heading(run: Run) -> str:
         f"{record['experiment']}: {record['source']} data ({record['origin']}{notes}), "
         f"{record['protocol']['epochs']} epochs, seed {record['protocol']['seed']}, "
         f"{record['training_seconds']:.0f} s"
+    )
+
+
+def _of(found: Sequence[Run], conditions: Sequence[str] = ()) -> str:
+    """What a report's figures were measured on, where the runs were not."""
+    words = dict.fromkeys([*conditions, *(each for run in found for each in run.departures)])
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _figure(run: Run, metric: str) -> str:
+    return f"{run.metrics[metric]:.4f}" if metric in run.metrics else "-"
+
+
+def _reported(run: Run, metric: str) -> str:
+    return ", ".join(
+        f"{r.value:.4f} ({r.report})"
+        for r in run.experiment.reported_at(run.learning_rate)
+        if r.metric == metric
     )

@@ -1,0 +1,192 @@
+"""Hostile files, inputs and commands: a sample of the seeded cases, and the ones found before."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from export import runtime
+from export.cli import main
+from export.runtime import ModelError, inspect, load
+
+ROOT = Path(__file__).parents[1]
+FILES = ROOT / "results" / "onnx"
+
+
+def module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loaded = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+cases = module(ROOT / "tests" / "fuzz" / "onnx_cases.py")
+SEEDS = {"bytes": 150, "forbidden": 40, "metadata": 20, "signature": 20, "call": 30}
+SEEDS |= {"commands": 40, "picture": 10}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_seeded_cases(name: str, tmp_path: Path) -> None:
+    for seed in range(SEEDS[name]):
+        try:
+            cases.CHECKS[name](seed, tmp_path)
+        except BaseException as error:
+            error.add_note(f"case {name} {seed}")
+            raise
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.onnx")), ids=lambda path: path.stem)
+def test_committed_files_are_seen_alike(path: Path) -> None:
+    assert cases.seen_alike(path.read_bytes())
+
+
+def test_the_tiny_file_runs(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(cases.tiny())
+    assert load(path)(np.zeros((2, 2), np.uint8)).tolist() == ["a"]
+
+
+@pytest.mark.parametrize("name", ["high_tag", "long_varint", "group", "unknown", "merged"])
+def test_other_readings_are_refused(name: str) -> None:
+    import random
+
+    for seed in range(60):
+        mutated = getattr(cases, name)(cases.tiny(), random.Random(seed))
+        with pytest.raises(ModelError):
+            inspect(mutated, Path("case.onnx"))
+
+
+def test_external_data_behind_a_high_tag(tmp_path: Path) -> None:
+    """onnxruntime once kept the low 32 bits of such a tag and gave a file's content as answer."""
+    (tmp_path / "secret").write_bytes(bytes(32))
+    model = onnx.load_from_string(cases.tiny())
+    kernel = next(w for w in model.graph.initializer if w.name == "kernel")
+    del kernel.float_data[:]
+    kernel.ClearField("raw_data")
+    kernel.external_data.add(key="location", value="secret")
+    content = model.SerializeToString()
+    (start, value, end), *_ = [f[:3] for f in cases.fields(content) if f[3] == 13 << 3 | 2]
+    high = cases.varint((13 << 3 | 2) | 1 << 32) + cases.varint(end - value) + content[value:end]
+    path = tmp_path / "high.onnx"
+    path.write_bytes(cases.nested(content, start, end, high))
+    with pytest.raises(ModelError, match="unknown field"):
+        load(path)
+
+
+@pytest.mark.parametrize("statements", cases.ENDLESS.values(), ids=cases.ENDLESS)
+def test_loops_without_a_bound(statements: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    monkeypatch.setattr(cases, "ENDLESS", {"only": statements})
+    with pytest.raises(ModelError, match=r"could run without end \(.*\): export it again"):
+        inspect(cases.endless(random.Random(0)), Path("case.onnx"))
+
+
+def test_no_flatbuffer_in_disguise(tmp_path: Path) -> None:
+    import random
+
+    path = tmp_path / "both.onnx"
+    path.write_bytes(cases.ort_format(random.Random(0)))
+    assert path.read_bytes()[4:8] == b"ORTM"
+    assert load(path)(np.zeros((2, 2), np.uint8)).tolist() == ["a"]  # as the protocol buffer
+
+
+def test_ten_megabytes_of_tiny_fields() -> None:
+    size = 10_000_000
+    content = b"\x3a" + cases.varint(size) + b"\x0a\x00" * (size // 2)
+    start = time.process_time()
+    with pytest.raises(ModelError, match="over 500,000 fields"):
+        inspect(content, Path("case.onnx"))
+    assert time.process_time() - start < 2
+
+
+def test_the_largest_that_would_do() -> None:
+    spell = load(FILES / "p2g_attention.onnx")
+    with pytest.raises(ModelError, match=r"num_beams is 100,000: the largest .* is 1000$"):
+        spell("k æ t", num_beams=100_000)
+    with pytest.raises(ModelError, match=r"num_beams is 1,000: the largest .* is 655$"):
+        spell("k æ t", num_beams=1000, max_length=400)
+    assert spell("k æ t", num_beams=655, max_length=2)
+    with pytest.raises(ModelError, match=r"max_length is 100,000: the largest is 4,096 tokens"):
+        spell("k æ t", max_length=100_000)
+    with pytest.raises(ModelError, match="num_beams is 1: not possible"):
+        spell("k " * 200_000)
+
+
+def test_many_sources_with_a_wide_beam_are_split() -> None:
+    spell, told = load(FILES / "p2g_attention.onnx"), []
+    spell(["k æ t"] * 6, 500, max_length=200, progress=lambda done, _: told.append(done))
+    assert told == [2, 4, 6]
+
+
+@pytest.mark.parametrize("source", ["\ud800", ["k", "a\udfffb"]])
+def test_half_characters(source: object) -> None:
+    with pytest.raises(ModelError, match="holds half a character: expected Unicode text"):
+        load(FILES / "p2g_attention.onnx")(source)
+
+
+def test_errors_when_it_runs_name_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load_from_string(cases.tiny())
+    shape = next(w for w in model.graph.initializer if w.name == "shape")
+    shape.CopyFrom(onnx.numpy_helper.from_array(np.array([-1, 3]), "shape"))
+    path = tmp_path / "fails.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"fails\.onnx can") as raised:
+        load(path)(np.zeros((1, 2, 2, 1), np.uint8))
+    assert "\n" not in str(raised.value)
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        ("d ɔ g", "p2g_attention reads g (U+0067) as ɡ (U+0261)"),
+        ("k i:", "p2g_attention reads i: (U+0069 U+003A) as iː (U+0069 U+02D0)"),
+        ("k ʼ kʼ", ""),
+        ("ʤ æ", "p2g_attention reads ʤ (U+02A4) as d͡ʒ (U+0064 U+0361 U+0292)"),
+    ],
+)
+def test_lookalikes_are_mapped_and_named(source: str, note: str) -> None:
+    spell = load(FILES / "p2g_attention.onnx")
+    with pytest.warns(UserWarning) as told:
+        spell(source)
+    assert str(told[0].message) == note or (not note and "unknown to" in str(told[0].message))
+
+
+@pytest.mark.filterwarnings("ignore:p2g_attention reads")
+def test_lookalikes_give_the_same_text() -> None:
+    spell = load(FILES / "p2g_attention.onnx")
+    assert spell("d ɔ g") == spell("d ɔ ɡ") == "dog"
+
+
+def test_other_unknown_symbols_get_a_suggestion() -> None:
+    with pytest.warns(UserWarning, match=r"<unk>: G ☃; for G did you mean ɡ \(U\+0261\)\?$"):
+        load(FILES / "p2g_attention.onnx")("d ɔ G ☃")
+
+
+def test_a_speller_spells_no_file_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(FILES / "p2g_attention.onnx"), "picture.png"]) == 2
+    told = capsys.readouterr()
+    assert "picture.png is the name of a picture: a speller takes phonetic symbols" in told.err
+    assert not told.out
+
+
+@pytest.mark.parametrize(("top", "advice"), [(1.0, '(x * 255).astype("uint8")'), (255.0, "x.as")])
+def test_floats_get_advice(top: float, advice: str) -> None:
+    with pytest.raises(ModelError) as raised:
+        load(FILES / "kmnist_cnn.onnx")(np.full((28, 28), top))
+    assert advice in str(raised.value)
+
+
+def test_sixteen_threads_give_the_same_answers() -> None:
+    cases.soak(seed=0, calls=8)
+
+
+def test_limits_are_those_of_the_gate() -> None:
+    assert runtime.MAX_STEPS**2 > runtime.MAX_WORK  # no two loops from inputs in one another
