@@ -1,8 +1,8 @@
 """Five homework reports on deep learning, rebuilt in Keras 3 and exported to ONNX.
 
-``experiments``, ``build``, ``load_data``, ``train``, ``sweep`` and ``open_run`` are the public
-interface. Keras and TensorFlow are imported only when a name that needs them is used, so that
-``python -m hw2_keras --help`` answers at once.
+``experiments``, ``build``, ``load_data``, ``train``, ``sweep``, ``reproduce`` and ``open_run`` are
+the public interface. Keras and TensorFlow are imported only when a name that needs them is used,
+so that ``python -m hw2_keras --help`` answers at once.
 """
 
 import importlib
@@ -23,6 +23,7 @@ __all__ = [
     "experiments",
     "load_data",
     "open_run",
+    "reproduce",
     "sweep",
     "train",
 ]
@@ -31,6 +32,7 @@ _LAZY = {
     "build": "hw2_keras.models",
     "load_data": "hw2_keras.data",
     "open_run": "hw2_keras.runs",
+    "reproduce": "hw2_keras.reproduction.reproduce",
     "sweep": "hw2_keras.training.fit",
     "train": "hw2_keras.training.fit",
 }

@@ -21,11 +21,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 2 for bad input, 130 when interrupted."""
+    """Runs one command; returns 0, 1 for failed runs, 2 for bad input, 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
         with contextlib.suppress(BrokenPipeError):
-            options.command(options)
+            return options.command(options) or 0
         return 0
     except UsageError as error:
         print(printable(f"hw2: {error}"), file=sys.stderr)
@@ -71,6 +71,28 @@ def parser() -> argparse.ArgumentParser:
             "--source", choices=("synthetic", "real"), default="synthetic", help="data to train on"
         )
         sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+        add_device(sub)
+    sub = command(reproduce, "reproduce", "train, draw, export and judge everything")
+    sub.add_argument("names", metavar="NAME", nargs="*", help="experiments; default: all")
+    sub.add_argument("--edition", help="only one homework's, e.g. 2024-25")
+    sub.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[42],
+        metavar="SEED",
+        help="the first trains every rate, the others the best one; default: 42",
+    )
+    sub.add_argument("--source", choices=("synthetic", "real"), default="synthetic")
+    sub.add_argument("--out", type=Path, default=Path("results"), help="default: %(default)s")
+    sub.add_argument("--epochs", type=int, help="default: as in the homework")
+    group = sub.add_mutually_exclusive_group()
+    group.add_argument("--workers", type=int, metavar="N", help="train N runs at once here")
+    group.add_argument("--cluster", metavar="ADDRESS", help="train on a running Dask cluster")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan and the time")
+    add_device(sub)
+    sub = command(worker, "worker", "join a cluster and train runs for it")
+    sub.add_argument("address", metavar="ADDRESS", help="of its scheduler, tcp://HOST:8786")
     sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--search", choices=("greedy", "beam", "nucleus"), default="greedy")
@@ -91,6 +113,11 @@ def parser() -> argparse.ArgumentParser:
     sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
     sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
     return top
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    help = "cpu: leave the GPU alone; default: take one where there is one"
+    sub.add_argument("--device", choices=("auto", "cpu"), default="auto", help=help)
 
 
 def list_experiments(options: argparse.Namespace) -> None:
@@ -136,7 +163,8 @@ def train(options: argparse.Namespace) -> None:
     with quiet_start():
         from hw2_keras.plots import of_runs
         from hw2_keras.report import tables
-        from hw2_keras.training import fit
+        from hw2_keras.training import devices, fit
+    devices.use(options.device)
     fit.set_threads(options.name)
     run = fit.train(
         options.name,
@@ -157,13 +185,37 @@ def sweep(options: argparse.Namespace) -> None:
     with quiet_start():
         from hw2_keras.plots import of_runs
         from hw2_keras.report import tables
-        from hw2_keras.training import fit
+        from hw2_keras.training import devices, fit
+    devices.use(options.device)
     found = fit.sweep(options.name, options.epochs, options.seed, options.source, options.out)
     print(tables.heading(found[0]))
     print(tables.sweep_table(found))
     epochs = found[0].record["protocol"]["epochs"]
     name = f"{options.name}-{options.source}-epochs{epochs}-seed{options.seed}-sweep"
     print_files(options.out / name, of_runs.illustrate_sweep(found, options.out / name))
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    from hw2_keras.report import verdict
+    from hw2_keras.reproduction.reproduce import reproduce
+
+    arguments = {name: value for name, value in vars(options).items() if name != "command"}
+    done = reproduce(**arguments)
+    if options.dry_run:
+        return 0
+    print(verdict.table(done.verdicts))
+    print(f"{verdict.METHOD}\nopen {done.page}")
+    for name, reason in done.failed.items():
+        print(f"hw2: failed: {name}: {reason}", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def worker(options: argparse.Namespace) -> None:
+    try:
+        from hw2_keras.reproduction import workers
+    except ImportError as error:
+        raise UsageError(f"{error}: install the extra [cluster] first") from error
+    workers.serve(options.address)
 
 
 def evaluate(options: argparse.Namespace) -> None:

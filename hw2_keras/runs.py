@@ -147,6 +147,11 @@ class Run:
         return getattr(models, "training", models)
 
 
+def folder_name(name: str, source: str, learning_rate: float, epochs: int, seed: int) -> str:
+    """What a run's folder is called."""
+    return f"{name}-{source}-rate{learning_rate:g}-epochs{epochs}-seed{seed}"
+
+
 def open_run(path: str | os.PathLike) -> Run:
     """Opens a finished run from its folder.
 

@@ -6,6 +6,7 @@ import io
 import math
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hw2_keras import files, metrics, runs
+from hw2_keras import files, lock, metrics, runs
 from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models import build_models
 from hw2_keras.runs import Run, open_run
-from hw2_keras.training import TASKS, captioning
+from hw2_keras.training import TASKS, captioning, devices, sampling
 from hw2_keras.training.callbacks import (
     Checkpoint,
     EpochNumber,
@@ -59,8 +60,8 @@ def train(
         The finished run. One that is finished already is opened, not repeated.
 
     Raises:
-        UsageError: bad arguments, missing data, an encoder with other layers, or a folder that
-            cannot be written.
+        UsageError: bad arguments, missing data, an encoder with other layers, a folder that
+            cannot be written, or one that another process trains in (``lock.Held``).
     """
     experiment = trainable(name)
     learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
@@ -69,7 +70,7 @@ def train(
         raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
     encoded_by = image_encoder(experiment, source, encoder)
     data = load_data(experiment.data, source=source)
-    folder = Path(out) / f"{name}-{source}-rate{learning_rate:g}-epochs{epochs}-seed{seed}"
+    folder = Path(out) / runs.folder_name(name, source, learning_rate, epochs, seed)
     identity = {
         "experiment": name,
         "protocol": protocol_of(experiment, learning_rate, epochs, seed),
@@ -88,9 +89,12 @@ def train(
         with contextlib.suppress(OSError):  # it holds epochs of an earlier attempt
             folder.rmdir()
         raise
-    record = _fit(experiment, prepared, data, identity, folder)
-    files.write_json(folder / runs.RECORD, record)
-    _remove_leftovers(folder)
+    with lock.hold(folder, f"training {name}"):
+        if not (folder / runs.RECORD).exists():  # nobody finished it in the meantime
+            record = _fit(experiment, prepared, data, identity, folder)
+            files.write_json(folder / runs.RECORD, record)
+        _remove_leftovers(folder)
+        (folder / lock.LOCK).unlink(missing_ok=True)
     return open_run(folder)
 
 
@@ -124,7 +128,14 @@ def sweep(
         or for none if all diverged.
     """
     experiment = trainable(name)
-    trained = [train(name, rate, epochs, seed, source, out) for rate in experiment.learning_rates]
+    return mark_best(
+        [train(name, rate, epochs, seed, source, out) for rate in experiment.learning_rates]
+    )
+
+
+def mark_best(trained: Sequence[Run]) -> list[Run]:
+    """Marks the best of the runs of one experiment at several rates, see ``sweep``."""
+    experiment = trained[0].experiment
     sound = [run for run in trained if not run.record["divergence"]]
     values = [run.metrics[experiment.metric] for run in sound]
     best = sound[metrics.best(values, experiment.metric)] if sound else None
@@ -198,6 +209,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     optimizer = OPTIMIZERS[protocol["optimizer"]](
         protocol["learning_rate"], clipvalue=experiment.clip_value
     )
+    devices.allow_cudnn(model)
     task.compile_model(model, optimizer)
     optimizer.build(model.trainable_variables)
     monitor = experiment.metric if protocol["selection"] == "best" else None
@@ -243,6 +255,8 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
         "vocabularies": {name: v.fingerprint for name, v in vocabularies.items()},
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
+        "standard_errors": sampling.standard_errors(models, prepared, experiment, figures),
+        "device": devices.used(),
         "training_seconds": round(checkpoint.seconds, 1),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}

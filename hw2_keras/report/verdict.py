@@ -1,0 +1,205 @@
+"""Is a reported figure reproduced? Means and intervals over seeds, and one word for each.
+
+Reads records only: neither Keras nor TensorFlow is imported.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hw2_keras import files, metrics
+from hw2_keras.experiments import Experiment, Reported, experiments
+from hw2_keras.report.text import format_table
+from hw2_keras.runs import Run
+
+VERDICT = "verdict.json"
+NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
+
+# 97.5 % quantiles of Student's t by degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2);
+# SciPy is not among the pinned packages.
+T_QUANTILES = {
+    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
+    10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980,
+}  # fmt: skip
+
+METHOD = (
+    "Ours is the mean over seeds. Its 95 % interval has two parts: what chance in training moves "
+    "(Student's t over the seeds) and what another test set of the same size would move (a "
+    "standard error, binomial for accuracies, bootstrapped over the examples for BLEU and error "
+    "rates; older records of encoder-decoders have none). Variances are added; the degrees of "
+    "freedom are Welch-Satterthwaite's. The reported figure is matched where it lies inside, else "
+    "ours is better or worse. Limits: a report is one run, whose own chance is not in the "
+    "interval, so a figure just outside may still be the same protocol; with one seed only the "
+    "test set counts, which is too narrow, and a loss, which has no such error, is not judged; the "
+    "reports' splits into training and validation are not known; of forty figures, two lie outside "
+    "by chance alone. Figures of other data than the reports' are not judged, nor are losses "
+    "outside the interval: a loss is no aim as such."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reported figure beside ours.
+
+    Attributes:
+        experiment, rate, report, metric: whose figure.
+        reported: as printed.
+        seeds: of our runs; empty where nothing was reproduced.
+        mean: ours; None where nothing was reproduced.
+        low, high: the 95 % interval; None where neither seeds nor test set give one.
+        basis: what the interval holds: "seeds and test set", "seeds", "test set" or "".
+        verdict: "matched", "better", "worse" or "not judged".
+        reason: why it was not judged.
+    """
+
+    experiment: str
+    rate: float
+    report: str
+    metric: str
+    reported: float
+    seeds: tuple[int, ...] = ()
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    basis: str = ""
+    verdict: str = "not judged"
+    reason: str = ""
+
+
+def verdicts(runs: Iterable[Run], names: Sequence[str] | None = None) -> list[Verdict]:
+    """Every reported figure of the registry, judged by the finished runs.
+
+    Args:
+        runs: of one source and the same epochs each, see `results.Results`.
+        names: experiments; None: all.
+    """
+    runs = list(runs)
+    return [
+        judge(experiment, reported, [run for run in runs if run.experiment == experiment])
+        for experiment in experiments.values()
+        if names is None or experiment.name in names
+        for reported in experiment.reported
+    ]
+
+
+def judge(experiment: Experiment, reported: Reported, runs: Sequence[Run]) -> Verdict:
+    """One figure, by the runs of its experiment at its rate."""
+    rate, metric = reported.learning_rate or experiment.best_rate, reported.metric
+    runs = [run for run in runs if run.learning_rate == rate and metric in run.metrics]
+    row = {
+        "experiment": experiment.name,
+        "rate": rate,
+        "report": reported.report,
+        "metric": metric,
+        "reported": reported.value,
+    }
+    if not runs:
+        return Verdict(**row, reason="no run")
+    values = [run.metrics[metric] for run in runs]
+    row |= {"seeds": tuple(run.record["protocol"]["seed"] for run in runs)}
+    if not all(map(math.isfinite, values)):
+        return Verdict(**row, reason="diverged")
+    mean, (half, basis) = statistics.fmean(values), half_width(values, sampling_error(runs, metric))
+    row |= {"mean": mean}
+    if half is not None:
+        row |= {"low": mean - half, "high": mean + half, "basis": basis}
+    if reason := other_data(runs):
+        return Verdict(**row, reason=reason)
+    if half is None:
+        return Verdict(**row, reason="one seed, and no error of the test set")
+    if abs(reported.value - mean) <= half:
+        return Verdict(**row, verdict="matched")
+    higher_is_better = metrics.metric(metric).higher_is_better
+    if higher_is_better is None:
+        return Verdict(**row, reason="outside, but a loss is no aim as such")
+    better = (mean > reported.value) == higher_is_better
+    return Verdict(**row, verdict="better" if better else "worse")
+
+
+def other_data(runs: Sequence[Run]) -> str:
+    """Why runs cannot be compared with a report, or ""."""
+    if any(run.record["source"] != "real" for run in runs):
+        return "synthetic data"
+    if any(run.record["notes"] for run in runs):
+        return "other data"
+    if any(run.record["protocol"]["epochs"] != run.experiment.epochs for run in runs):
+        return "other epochs"
+    return ""
+
+
+def half_width(values: Sequence[float], sampling: float | None) -> tuple[float | None, str]:
+    """Half the 95 % interval of a mean, and what it rests on.
+
+    Args:
+        values: the figure of each seed.
+        sampling: standard error from the finite test set; None: not known.
+
+    >>> half_width([0.5, 0.6], None)[0]  # 12.706 * 0.0707 / sqrt(2)
+    0.6353...
+    """
+    n = len(values)
+    if n < 2:
+        return (None, "") if sampling is None else (NORMAL * sampling, "test set")
+    between = statistics.variance(values) / n
+    variance = between + (sampling or 0.0) ** 2
+    if between == 0:
+        return NORMAL * math.sqrt(variance), "seeds and test set" if sampling else "seeds"
+    freedom = (n - 1) * (variance / between) ** 2
+    return t_quantile(freedom) * math.sqrt(variance), "seeds and test set" if sampling else "seeds"
+
+
+def t_quantile(freedom: float) -> float:
+    """97.5 % quantile of Student's t; between the tabled degrees of freedom the larger one."""
+    lower = [n for n in T_QUANTILES if n <= freedom]
+    return T_QUANTILES[max(lower)] if lower else T_QUANTILES[1]
+
+
+def sampling_error(runs: Sequence[Run], metric: str) -> float | None:
+    """Standard error of a figure from the finite number of test examples, mean over the seeds.
+
+    A record has it by name in ``standard_errors``. For older records the binomial error of the
+    test accuracy follows from the confusion matrix.
+    """
+    found = [_sampling_error(run, metric) for run in runs]
+    known = [error for error in found if error is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _sampling_error(run: Run, metric: str) -> float | None:
+    if metric in (stored := run.record.get("standard_errors", {})):
+        return stored[metric]
+    if metric == "test_accuracy" and "test_confusion" in run.metrics:
+        p, n = run.metrics[metric], sum(map(sum, run.metrics["test_confusion"]))
+        return math.sqrt(p * (1 - p) / n)
+    return None
+
+
+def table(rows: Sequence[Verdict]) -> str:
+    """The verdicts as text, and how many there are of each."""
+    lines = [["experiment", "rate", "report", "figure", "reported", "ours", "95 %", "verdict"]]
+    for row in rows:
+        interval = "" if row.low is None else f"{row.low:.4f} to {row.high:.4f}"
+        seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
+        verdict = row.verdict + (f" ({row.reason})" if row.reason else "")
+        ours = "" if row.mean is None else f"{row.mean:.4f}{seeds}"
+        place = [row.experiment, f"{row.rate:g}", row.report, row.metric, f"{row.reported:.4f}"]
+        lines.append([*place, ours, interval, verdict])
+    words = ("matched", "better", "worse", "not judged")
+    counts = ", ".join(f"{sum(r.verdict == word for r in rows)} {word}" for word in words)
+    return f"{format_table(lines)}\n{counts}"
+
+
+def write(rows: Sequence[Verdict], folder: Path) -> Path:
+    """Writes ``verdict.json``: the method and every row."""
+    path = folder / VERDICT
+    files.write_json(path, {"method": METHOD, "figures": [asdict(row) for row in rows]})
+    return path
+
+
+def read(folder: Path) -> list[Verdict]:
+    """Reads what ``write`` wrote."""
+    content = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
+    return [Verdict(**row | {"seeds": tuple(row["seeds"])}) for row in content["figures"]]

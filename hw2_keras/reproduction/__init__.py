@@ -1,0 +1,1 @@
+"""Every figure of every report again: what there is to train, on which workers, what follows."""

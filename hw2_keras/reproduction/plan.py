@@ -1,0 +1,201 @@
+"""Which runs the registry implies, which of them a folder holds, and how long the rest takes.
+
+Neither Keras nor TensorFlow is imported.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hw2_keras import runs
+from hw2_keras.errors import UsageError
+from hw2_keras.experiments import Experiment, experiments
+
+SOURCES = ("synthetic", "real")
+
+# Measured on two cores: what a run costs before and after its epochs, and an epoch of synthetic
+# data, in seconds.
+START_SECONDS = 5.0
+SYNTHETIC_EPOCH_SECONDS = {
+    "fashion_cnn": 2.0,
+    "kmnist_cnn": 2.0,
+    "intel_cnn": 8.0,
+    "intel_cnn_bn": 8.0,
+    "caption": 3.0,
+    "caption_attention": 3.0,
+    "translate": 3.0,
+    "translate_attention": 3.0,
+    "p2g": 3.0,
+    "p2g_attention": 3.0,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What decides a run, apart from the data: the arguments of ``train``."""
+
+    name: str
+    learning_rate: float
+    epochs: int
+    seed: int
+    source: str
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folder."""
+        return runs.folder_name(self.name, self.source, self.learning_rate, self.epochs, self.seed)
+
+    @property
+    def experiment(self) -> Experiment:
+        """Its record in the registry."""
+        return experiments[self.name]
+
+    def __str__(self) -> str:
+        return f"{self.name} rate {self.learning_rate:g} seed {self.seed}"
+
+
+class Status(NamedTuple):
+    """What a folder holds of a run.
+
+    Attributes:
+        state: "finished", "interrupted", "missing" or "damaged".
+        epochs: how many are done.
+        problem: what is wrong with a damaged record.
+    """
+
+    state: str
+    epochs: int = 0
+    problem: str = ""
+
+
+def plan(
+    names: Sequence[str] = (),
+    edition: str | None = None,
+    seeds: Sequence[int] = (42,),
+    source: str = "synthetic",
+    epochs: int | None = None,
+) -> list[Task]:
+    """Every run that the registry implies, the longest first.
+
+    The first seed is trained at every rate of an experiment, further seeds at the best one alone:
+    they say how far chance moves the figures that the reports are compared by.
+
+    Args:
+        names: experiments; none: all that are trained.
+        edition: only those of one homework, e.g. "2024-25".
+        seeds: whole numbers from 0 to 2**32 - 1.
+        source: "synthetic" or "real".
+        epochs: default: those of the homework.
+
+    Raises:
+        UsageError: bad arguments, or names and edition that leave nothing.
+    """
+    check(seeds, source, epochs)
+    first, *further = dict.fromkeys(seeds)
+    tasks = [
+        Task(experiment.name, rate, epochs or experiment.epochs, seed, source)
+        for experiment in chosen(names, edition)
+        for rate in experiment.learning_rates
+        for seed in (first, *(further if rate == experiment.best_rate else ()))
+    ]
+    return sorted(tasks, key=seconds, reverse=True)
+
+
+def check(seeds: Sequence[int], source: str, epochs: int | None) -> None:
+    """Refuses what no run can be trained with.
+
+    Raises:
+        UsageError: see ``plan``.
+    """
+    if source not in SOURCES:
+        raise UsageError(f"source {source!r}: expected one of {', '.join(SOURCES)}")
+    if not seeds or any(not 0 <= seed < 2**32 for seed in seeds):
+        raise UsageError(f"seeds {list(seeds)}: expected whole numbers from 0 to {2**32 - 1}")
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+
+
+def chosen(names: Sequence[str], edition: str | None) -> list[Experiment]:
+    """The trained experiments of these names and this edition, in the registry's order.
+
+    Raises:
+        UsageError: unknown or counted names, an unknown edition, or nothing left.
+    """
+    editions = list(dict.fromkeys(e.edition for e in experiments.values()))
+    if edition is not None and edition not in editions:
+        raise UsageError(f"unknown edition {edition!r}: expected one of {', '.join(editions)}")
+    for name in names:
+        if experiments[name].task == "counting":
+            raise UsageError(f"{name} is counted, not trained: leave it out (try 'summary {name}')")
+    found = [
+        experiment
+        for experiment in experiments.values()
+        if experiment.task != "counting"
+        and (not names or experiment.name in names)
+        and edition in (None, experiment.edition)
+    ]
+    if not found:
+        raise UsageError(f"edition {edition} has none of {', '.join(names)}: leave one of them out")
+    return found
+
+
+def place(task: Task) -> tuple[int, int, int]:
+    """Sorts runs as the registry lists them."""
+    names, rates = list(experiments), task.experiment.learning_rates
+    return names.index(task.name), rates.index(task.learning_rate), task.seed
+
+
+def status(task: Task, out: Path) -> Status:
+    """What ``out`` holds of a run."""
+    folder = out / task.folder
+    if (folder / runs.RECORD).exists():
+        try:
+            runs.open_run(folder)
+        except UsageError as error:
+            return Status("damaged", problem=str(error))
+        return Status("finished", task.epochs)
+    if (folder / runs.CHECKPOINT).exists():
+        row = last_row(folder)
+        return Status("interrupted", int(float(row["epoch"])) if row else 0)
+    return Status("missing")
+
+
+def last_row(folder: Path) -> dict[str, str] | None:
+    """The last epoch of a run's history, or None where there is none yet."""
+    try:
+        with (folder / runs.HISTORY).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    return rows[-1] if rows and rows[-1].get("epoch") else None
+
+
+def seconds(task: Task, done: int = 0) -> float:
+    """How long a run takes on two cores, from the registry's measured times.
+
+    Args:
+        done: epochs that need not be trained again.
+    """
+    experiment = task.experiment
+    if task.source == "synthetic":
+        return START_SECONDS + SYNTHETIC_EPOCH_SECONDS[task.name] * (task.epochs - done)
+    return START_SECONDS + 60 * experiment.minutes * (task.epochs - done) / experiment.epochs
+
+
+def time_left(left: Iterable[float], workers: int) -> float:
+    """Seconds until the last of several runs has finished on ``workers``, at best.
+
+    Args:
+        left: seconds that each run still takes.
+    """
+    left = list(left)
+    return max(sum(left) / max(1, workers), max(left, default=0.0))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text, e.g. "2:05:30" or "4:05"."""
+    total = int(seconds + 0.5)
+    hours, minutes, seconds = total // 3600, total // 60 % 60, total % 60
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
