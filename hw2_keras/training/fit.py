@@ -19,6 +19,7 @@ from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models import build_models
+from hw2_keras.models.encoder_decoder import EncoderDecoder
 from hw2_keras.runs import Run, open_run
 from hw2_keras.training import TASKS, captioning, devices, sampling
 from hw2_keras.training.callbacks import (
@@ -29,6 +30,7 @@ from hw2_keras.training.callbacks import (
     TensorBoard,
 )
 
+MOST_EPOCHS = 1_000_000
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
@@ -64,20 +66,18 @@ def train(
             cannot be written, or one that another process trains in (``lock.Held``).
     """
     experiment = trainable(name)
-    learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
-    epochs = experiment.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+    protocol = protocol_of(experiment, learning_rate, epochs, seed)
     encoded_by = image_encoder(experiment, source, encoder)
     data = load_data(experiment.data, source=source)
-    folder = Path(out) / runs.folder_name(name, source, learning_rate, epochs, seed)
     identity = {
         "experiment": name,
-        "protocol": protocol_of(experiment, learning_rate, epochs, seed),
+        "protocol": protocol,
         "source": source,
         "fingerprint": data.fingerprint,
         **encoded_by,
     }
+    decided = (protocol[key] for key in ("learning_rate", "epochs", "seed"))
+    folder = Path(out) / runs.folder_name(name, source, *decided)
     if (folder / runs.RECORD).exists():
         run = _open_finished(folder, identity)
         _remove_leftovers(folder)
@@ -98,11 +98,25 @@ def train(
     return open_run(folder)
 
 
-def protocol_of(experiment: Experiment, learning_rate: float, epochs: int, seed: int) -> dict:
-    """What decides how a run is trained, as its record keeps it."""
+def protocol_of(
+    experiment: Experiment, learning_rate: float | None, epochs: int | None, seed: int
+) -> dict[str, Any]:
+    """What decides how a run is trained, as its record keeps it; None means the homework's own.
+
+    Raises:
+        UsageError: a number that nothing can be trained with.
+    """
+    learning_rate = experiment.best_rate if learning_rate is None else learning_rate
+    epochs = experiment.epochs if epochs is None else epochs
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
+    if not 1 <= epochs <= MOST_EPOCHS:
+        raise UsageError(f"epochs is {epochs}: expected a whole number from 1 to {MOST_EPOCHS:,}")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed is {seed}: expected a whole number from 0 to {2**32 - 1}")
     return {
         "optimizer": experiment.optimizer,
-        "learning_rate": learning_rate,
+        "learning_rate": float(learning_rate),
         "epochs": epochs,
         "batch_size": experiment.batch_size,
         "dropout": experiment.dropout,
@@ -155,13 +169,6 @@ def trainable(name: str) -> Experiment:
     return experiment
 
 
-def check_rate(learning_rate: float) -> float:
-    """Returns a usable learning rate or raises ``UsageError``."""
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
-    return float(learning_rate)
-
-
 def set_threads(name: str) -> None:
     """Keeps TensorFlow from splitting the operations of an encoder-decoder between threads.
 
@@ -202,16 +209,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
-    sizes = task.sizes(prepared)
-    keras.utils.set_random_seed(seed)
-    models = build_models(experiment, seed, **sizes)
-    model = getattr(models, "training", models)
-    optimizer = OPTIMIZERS[protocol["optimizer"]](
-        protocol["learning_rate"], clipvalue=experiment.clip_value
-    )
-    devices.allow_cudnn(model)
-    task.compile_model(model, optimizer)
-    optimizer.build(model.trainable_variables)
+    models, model = _compiled(experiment, protocol, task.sizes(prepared))
     monitor = experiment.metric if protocol["selection"] == "best" else None
     checkpoint = Checkpoint(folder, identity, monitor)
     checkpoint.restore(model)
@@ -236,22 +234,46 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
         ],
     )
     checkpoint.select(model)
-    tested = rows[checkpoint.best_epoch() - 1]
-    figures = {name: value for name, value in tested.items() if name != "epoch"}
-    figures |= task.measure(models, prepared, experiment)
     weights = _weights_file(model)
     files.write_atomically(folder / runs.WEIGHTS, lambda file: file.write(weights))
-    vocabularies = task.vocabularies(data)
-    for name, vocabulary in vocabularies.items():
+    for name, vocabulary in task.vocabularies(data).items():
         vocabulary.save(folder / runs.VOCABULARY.format(name))
-    return identity | {
+    return identity | _measured(experiment, models, prepared, data, checkpoint)
+
+
+def _compiled(
+    experiment: Experiment, protocol: dict, sizes: dict
+) -> tuple[keras.Model | EncoderDecoder, keras.Model]:
+    """All models of a run, and the one of them to fit, with its optimizer."""
+    keras.utils.set_random_seed(protocol["seed"])
+    models = build_models(experiment, protocol["seed"], **sizes)
+    model = getattr(models, "training", models)
+    optimizer = OPTIMIZERS[protocol["optimizer"]](
+        protocol["learning_rate"], clipvalue=experiment.clip_value
+    )
+    devices.allow_cudnn(model)
+    TASKS[experiment.task].compile_model(model, optimizer)
+    optimizer.build(model.trainable_variables)
+    return models, model
+
+
+def _measured(
+    experiment: Experiment, models: Any, prepared: Any, data: Any, checkpoint: Checkpoint
+) -> dict[str, Any]:
+    """What the record of a trained run says besides its identity."""
+    task = TASKS[experiment.task]
+    tested = checkpoint.rows[checkpoint.best_epoch() - 1]
+    figures = {name: value for name, value in tested.items() if name != "epoch"}
+    figures |= task.measure(models, prepared, experiment)
+    vocabularies = task.vocabularies(data)
+    return {
         "edition": experiment.edition,
         "finished": True,
         "best_of_sweep": False,
         "divergence": task.divergence(figures),
         "origin": data.origin,
         "notes": list(data.notes),
-        "sizes": sizes,
+        "sizes": task.sizes(prepared),
         "vocabularies": {name: v.fingerprint for name, v in vocabularies.items()},
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
