@@ -280,6 +280,24 @@ def test_missing_data_say_that_synthetic_needs_none(folder, monkeypatch):
     assert missing_data(folder, "fashion").endswith(ALTERNATIVE)
 
 
+def test_a_variable_that_is_not_set_is_named(folder, monkeypatch):
+    assert "(HW2_DATA_DIR is not set)" not in missing_data(folder, "intel")
+    monkeypatch.delenv("HW2_DATA_DIR")
+    for name in ("intel", "sydney"):
+        assert f"{name!r} not found (HW2_DATA_DIR is not set): put" in missing_data(folder, name)
+
+
+def test_a_folder_that_may_not_be_searched_is_one_line(folder, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    message = missing_data(folder, "intel")
+    assert "'intel'" in message and "cannot be reached (Permission denied)" in message
+    problems = {row.name: row.problem for row in describe()}
+    assert "cannot be reached" in problems["intel"]
+
+
 def test_no_connection_says_that_synthetic_needs_no_data(folder, monkeypatch):
     def refuse(url, timeout):
         raise OSError("no route")

@@ -20,6 +20,12 @@ def missing(what: str) -> UsageError:
     return UsageError(f"{what}; or leave --source real out: synthetic needs no data")
 
 
+def not_found(name: str, how_to_get: str) -> UsageError:
+    """The exception for a data set that is nowhere."""
+    unset = "" if os.environ.get("HW2_DATA_DIR") else " (HW2_DATA_DIR is not set)"
+    return missing(f"data set {name!r} not found{unset}: {how_to_get}")
+
+
 def data_dir() -> Path | None:
     """Return the folder named by the environment variable HW2_DATA_DIR, or None when it is unset.
 
