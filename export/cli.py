@@ -114,7 +114,7 @@ def convert(options: argparse.Namespace) -> None:
     with quiet_start():
         from export.convert import to_onnx
     say(str(to_onnx(found, output, **given)))
-    say(f"written to {output}")
+    print(printable(f"written to {output}"))
 
 
 def refuse_option(name: str, reason: str) -> NoReturn:
@@ -163,7 +163,7 @@ def verify(options: argparse.Namespace) -> None:
     say(str(parity))
     if not parity.passed:
         raise ModelError(f"{options.file} failed: convert the run again")
-    say(f"report saved as {parity.save(options.file)}")
+    print(printable(f"report saved as {parity.save(options.file)}"))
 
 
 def info(options: argparse.Namespace) -> None:
@@ -216,7 +216,7 @@ def quantize(options: argparse.Namespace) -> None:
 
         report = quantize(options.file, output, progress=progress)
     say(str(report))
-    say(f"written to {output}")
+    print(printable(f"written to {output}"))
 
 
 def web(options: argparse.Namespace) -> None:
@@ -225,8 +225,8 @@ def web(options: argparse.Namespace) -> None:
     print(f"getting {RUNTIME} through npm (33 MB the first time) ...", flush=True)
     out = build_site(options.files, options.out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    say(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example")
-    say(f"  python -m http.server --bind 127.0.0.1 -d {shlex.quote(str(options.out))}")
+    print(printable(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example"))
+    print(printable(f"  python -m http.server --bind 127.0.0.1 -d {shlex.quote(str(options.out))}"))
 
 
 def classify(model: Classifier, paths: Sequence[str]) -> None:

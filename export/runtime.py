@@ -15,6 +15,7 @@ This module can be copied into an application as it is.
 """
 
 import difflib
+import functools
 import itertools
 import json
 import math
@@ -45,6 +46,7 @@ MAX_BEAMS = 1000
 MAX_ROW_STEPS = 2**18  # hypotheses times tokens
 MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
 MAX_PIXELS = 2**26  # of one image
+MAX_MEMORY = 3 * 2**29  # bytes for the values of all files that this process runs
 UNITS = 512  # of a decoder, where memory is estimated
 POSITIONS = 256  # of a picture, where memory is estimated
 
@@ -98,7 +100,10 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
+    _bound_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.log_severity_level = 4  # what it would log comes as an error too
     # Bytes that are read as protocol buffers here must not be taken for another format there.
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -118,6 +123,16 @@ def load(
         return KINDS[kind](session, info, path)
     except KeyError as error:
         raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """Gives the sessions of this process one pool of bounded size, whatever a graph asks for."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    limit = onnxruntime.OrtArenaCfg({"max_mem": MAX_MEMORY})
+    onnxruntime.create_and_register_allocator(place, limit)
 
 
 class Model:
@@ -629,6 +644,8 @@ FACTS |= {
 
 def _reason(error: Exception) -> str:
     """The first line of a message of onnxruntime."""
+    if "bfc_arena" in str(error):
+        return f"it needs over {MAX_MEMORY / 2**30} GiB, give a smaller batch_size"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
