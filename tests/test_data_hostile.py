@@ -239,6 +239,7 @@ def test_more_pictures_than_fit_are_refused(folder, monkeypatch):
         ({"separator": "", "tokens": "abcd"}, "not a list of strings"),
         ({"separator": "", "tokens": ["a", "b", "c", "\udc00"]}, "half a surrogate pair"),
         ({"separator": None, "tokens": list("abcd")}, "separator None"),
+        ({"separator": "x" * 5_000, "tokens": list("abcd")}, r"separator 'x{59}: expected"),
         ([], r"cannot be read \(TypeError"),
     ],
 )

@@ -42,7 +42,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.separator not in ("", " "):
-            raise UsageError(f"separator {self.separator!r}: expected '' or ' '")
+            raise UsageError(f"separator {repr(self.separator)[:60]}: expected '' or ' '")
         if len(self.tokens) < len(SPECIALS) or len(set(self.tokens)) < len(self.tokens):
             raise UsageError(
                 f"a vocabulary of {len(self.tokens)} tokens, {len(set(self.tokens))} different: "
