@@ -13,6 +13,7 @@ import export
 from hw2_keras.runs import Run
 
 ROOT = Path(__file__).parents[1]
+ASSETS = (".jinja", ".css", ".js")  # what the package's pages are made of
 
 
 def run(*command: object, **options) -> str:
@@ -31,7 +32,9 @@ def test_a_clean_environment_needs_numpy_and_onnxruntime_alone(
     run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
     wheel = next(tmp_path.glob("hw2_keras-*.whl"))
     page = (file for file in (ROOT / "export/web/page").rglob("*") if file.is_file())
-    assert {str(file.relative_to(ROOT)) for file in page} <= set(zipfile.ZipFile(wheel).namelist())
+    templates = (file for file in (ROOT / "hw2_keras").rglob("*") if file.suffix in ASSETS)
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    assert {str(file.relative_to(ROOT)) for file in (*page, *templates)} <= shipped
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = clean / "bin" / "python"
