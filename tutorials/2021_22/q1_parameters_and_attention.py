@@ -167,7 +167,7 @@ print("P has shape", P.shape, "and its rows sum to", np.sum(P, axis=1).round(6))
 # however long the sequence is.
 
 A = W_Q @ W_K.T / np.sqrt(d)
-print(f"largest difference: {np.abs(attention.softmax(X @ A @ X.T) - P).max():.1e}")
+print(f"largest difference from P: {np.abs(attention.softmax(X @ A @ X.T) - P).max():.1e}")
 print("A", A.shape, "of rank", np.linalg.matrix_rank(A))
 long = rng.normal(size=(50, D))
 scores_of_50 = long @ A @ long.T
@@ -206,6 +206,7 @@ for width in (4, 64, 1024):
 # of the new token's business.
 
 longer = np.vstack([X, rng.normal(size=D)])
+print("P[0, 1] / P[0, 0], scaled by")
 for name, head in (
     ("columns of K, √d", lambda x: attention.probabilities(x, A)),
     ("rows of K, √n   ", lambda x: attention.probabilities_scaled_by_tokens(x, W_Q, W_K)),

@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 import export
 import hw2_keras as hw2
 from export import runtime
-from hw2_keras.plots import curves, of_images, of_runs, of_theory
+from hw2_keras.plots import curves, of_images, of_runs, of_theory, style
 from hw2_keras.report import tables
 from hw2_keras.theory import convolution, derivation
 
@@ -271,9 +271,10 @@ for pixels, share in zip(shifts, found, strict=True):
 
 figure = Figure(figsize=(6.3, 2.4), layout="constrained")
 axes = figure.subplots()
-axes.plot(shifts, found, "o-", label="this network")
-axes.axhline(1 / len(classes), linestyle=":", color="grey", label="chance")
+axes.plot(shifts, found, "o-", color=style.OKABE_ITO[0], label="this network")
+axes.axhline(1 / len(classes), linestyle=":", color=style.GREY, label="chance")
 axes.set(xlabel="shift to the right and down, in pixels", ylabel="test accuracy", ylim=(0, 1))
+axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False)
 tutorial.show(figure, "shift")
 

@@ -217,7 +217,8 @@ pixels = data.test.image[:1].astype("float32") / 256
 sparse = convolution.sparse_matrix(trained, (28, 28, 1))
 by_layer = np.asarray(cnn.get_layer("conv")(pixels)).reshape(-1)
 print("shape", sparse.shape, "with", f"{len(sparse.values):,}", "non-zeros")
-print(f"largest difference: {np.abs(sparse.dot(pixels.reshape(-1)) - by_layer).max():.1e}")
+gap = np.abs(sparse.dot(pixels.reshape(-1)) - by_layer).max()
+print(f"largest difference between matrix and layer: {gap:.1e}")
 
 # %%
 # Question 1.4: self-attention on an image

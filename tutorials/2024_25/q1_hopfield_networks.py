@@ -56,6 +56,7 @@ tutorial.section("The energy")
 N, D, beta = 5, 8, 2.0
 X, q = rng.normal(size=(N, D)), rng.normal(size=D)
 z = X @ q
+print("the largest of z <= lse <= the largest of z + log(N)/beta:")
 for b in (0.5, 2.0, 8.0):
     lse = hopfield.log_sum_exp(b, z)
     print(f"beta {b:3}: {z.max():.3f} <= {lse:.3f} <= {z.max() + np.log(N) / b:.3f}")
@@ -66,6 +67,7 @@ for b in (0.5, 2.0, 8.0):
 # keeps it from growing without end, the others are constants that keep the energy from going below
 # 0. The homework splits it in two: ``E₁ = ½ qᵀq + log(N)/β + ½ M²`` and ``E₂ = -lse(β, X q)``.
 
+print("the two parts sum to the energy:")
 E1, E2 = hopfield.energy_convex(q, X, beta), hopfield.energy_concave(q, X, beta)
 print(f"E1 {E1:.4f} + E2 {E2:.4f} = {E1 + E2:.4f}; E {hopfield.energy(q, X, beta):.4f}")
 

@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 import export
 import hw2_keras as hw2
 from export import runtime
-from hw2_keras.plots import curves, of_runs, of_theory
+from hw2_keras.plots import curves, of_runs, of_theory, style
 from hw2_keras.report import tables
 from hw2_keras.theory import convolution, derivation
 
@@ -337,17 +337,19 @@ def shifted(image, pixels):
 figure = Figure(figsize=(6.3, 2.6), layout="constrained")
 axes = figure.subplots()
 test, shifts = letters.test, range(7)
+colours = {"with pooling": style.OKABE_ITO[0], "without pooling": style.OKABE_ITO[1]}
 for name, pooling in (("with pooling", True), ("without pooling", False)):
     model = train(lambda p=pooling: cnn(p), *letters.train, rounds)
     parameters[name] = model.count_params()
     found = [accuracy(model, shifted(test.image, pixels), test.label) for pixels in shifts]
-    axes.plot(shifts, found, "o-", label=name)
+    axes.plot(shifts, found, "o-", color=colours[name], label=name)
     print(f"{name:15}  {parameters[name]:7,} parameters;", end=" ")
     print(f"{found[0]:.3f} right, {found[2]:.3f} moved by 2 pixels, {found[4]:.3f} by 4")
 ratio = parameters["without pooling"] / parameters["with pooling"]
 print(f"without pooling: {ratio:.1f} times the parameters")
-axes.axhline(0.1, linestyle=":", color="grey", label="chance")
+axes.axhline(0.1, linestyle=":", color=style.GREY, label="chance")
 axes.set(xlabel="shift to the right and down, in pixels", ylabel="test accuracy", ylim=(0, 1))
+axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False)
 tutorial.show(figure, "shift")
 
