@@ -180,8 +180,8 @@ if options.source == "synthetic":
 print(tables.sweep_table(runs))
 
 # %%
-# With another 2,000 images and fewer epochs the numbers cannot agree; the question is the same. The
-# stars in the table, and the thick lines below, are the best rate.
+# On 2,000 drawn letters and in fewer epochs, the default, the numbers cannot be the reports'; the
+# question is the same. The star in the table and the thick lines below are the best rate.
 
 histories = {run.learning_rate: run.history for run in runs}
 best = next(run for run in runs if run.best)
