@@ -72,25 +72,7 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
         add_device(sub)
-    sub = command(reproduce, "reproduce", "train, draw, export and judge everything")
-    sub.add_argument("names", metavar="NAME", nargs="*", help="experiments; default: all")
-    sub.add_argument("--edition", help="only one homework's, e.g. 2024-25")
-    sub.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[42],
-        metavar="SEED",
-        help="the first trains every rate, the others the best one; default: 42",
-    )
-    sub.add_argument("--source", choices=("synthetic", "real"), default="synthetic")
-    sub.add_argument("--out", type=Path, default=Path("results"), help="default: %(default)s")
-    sub.add_argument("--epochs", type=int, help="default: as in the homework")
-    group = sub.add_mutually_exclusive_group()
-    group.add_argument("--workers", type=int, metavar="N", help="train N runs at once here")
-    group.add_argument("--cluster", metavar="ADDRESS", help="train on a running Dask cluster")
-    sub.add_argument("--dry-run", action="store_true", help="print the plan and the time")
-    add_device(sub)
+    add_reproduce(command(reproduce, "reproduce", "train, draw, export and judge everything"))
     sub = command(worker, "worker", "join a cluster and train runs for it")
     sub.add_argument("address", metavar="ADDRESS", help="of its scheduler, tcp://HOST:8786")
     sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
@@ -113,6 +95,27 @@ def parser() -> argparse.ArgumentParser:
     sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
     sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
     return top
+
+
+def add_reproduce(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("names", metavar="NAME", nargs="*", help="experiments; default: all")
+    sub.add_argument("--edition", help="only one homework's, e.g. 2024-25")
+    sub.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[42],
+        metavar="SEED",
+        help="the first trains every rate, the others the best one; default: 42",
+    )
+    sub.add_argument("--source", choices=("synthetic", "real"), default="synthetic")
+    sub.add_argument("--out", type=Path, default=Path("results"), help="default: %(default)s")
+    sub.add_argument("--epochs", type=int, help="default: as in the homework")
+    group = sub.add_mutually_exclusive_group()
+    group.add_argument("--workers", type=int, metavar="N", help="train N runs at once here")
+    group.add_argument("--cluster", metavar="ADDRESS", help="train on a running Dask cluster")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan and the time")
+    add_device(sub)
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:

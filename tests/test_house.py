@@ -16,7 +16,7 @@ FILES = {
 LONGEST = 60  # lines of a function
 # From the ground up; a room imports from those above it in this list, and from itself.
 ROOMS = (
-    "errors files experiments _version",
+    "errors files lock experiments _version",
     "records metrics",
     "data",
     "models",
@@ -25,6 +25,7 @@ ROOMS = (
     "runs training",
     "plots",
     "report",
+    "reproduction",
 )
 
 

@@ -55,7 +55,7 @@ def train(
 
     Raises:
         UsageError: bad arguments, missing data, an encoder with other layers, a folder that
-            cannot be written, or one that another process trains in (``lock.Held``).
+            cannot be written or that another process has.
     """
     experiment = trainable(name)
     learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
@@ -82,12 +82,17 @@ def train(
             folder.rmdir()
         raise
     with lock.hold(folder, f"training {name}"):
-        if not (folder / runs.RECORD).exists():  # nobody finished it in the meantime
-            record = _fit(experiment, prepared, data, identity, folder)
-            files.write_json(folder / runs.RECORD, record)
-        (folder / runs.CHECKPOINT).unlink(missing_ok=True)
-        (folder / lock.LOCK).unlink(missing_ok=True)
+        _finish(experiment, prepared, data, identity, folder)
     return open_run(folder)
+
+
+def _finish(experiment: Experiment, prepared: Any, data: Any, identity: dict, folder: Path) -> None:
+    """Trains a run whose folder this process holds."""
+    if not (folder / runs.RECORD).exists():  # nobody else finished it in the meantime
+        record = _fit(experiment, prepared, data, identity, folder)
+        files.write_json(folder / runs.RECORD, record)
+    for leftover in (runs.CHECKPOINT, lock.LOCK):
+        (folder / leftover).unlink(missing_ok=True)
 
 
 def protocol_of(experiment: Experiment, learning_rate: float, epochs: int, seed: int) -> dict:
@@ -247,9 +252,16 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
         "standard_errors": sampling.standard_errors(models, prepared, experiment, figures),
-        "device": devices.used(),
         "training_seconds": round(checkpoint.seconds, 1),
+        **_made(),
+    }
+
+
+def _made() -> dict[str, Any]:
+    """When, on what and with which packages a run was trained, as its record keeps it."""
+    return {
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": devices.used(),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("keras", "tensorflow", "numpy")},
     }
