@@ -69,8 +69,8 @@ def row(what: str, measured: tuple[float, float, float], at_least: float) -> Row
 
 def encoder_row(folder: str) -> Row:
     """The masked bidirectional LSTM as one node against tf2onnx's conversion of the layer."""
-    ids, lengths = source_ids(1), np.array([SYMBOLS], np.int32)
-    ours = partial(session(folder, "lstm").run, None, {"ids": ids, "lengths": lengths})
+    ids = source_ids(1)
+    ours = partial(session(folder, "lstm").run, None, {"ids": ids})
     theirs = partial(session(folder, "tf2onnx_lstm").run, None, {"ids": ids})
     np.testing.assert_allclose(ours()[0], theirs()[0], atol=1e-5)
     measured = alternate(
@@ -129,16 +129,14 @@ def stepwise_searches_per_second(folder: str, batch_size: int) -> float:
 
 def stepwise(encoder, step, ids: np.ndarray, max_length: int) -> np.ndarray:
     """Greedy search in Python over two onnxruntime sessions: token ids (N, T)."""
-    lengths = np.count_nonzero(ids, 1).astype(np.int32)
     names = [value.name for value in encoder.get_outputs()]
-    found = encoder.run(names, {"ids": ids, "lengths": lengths})
-    fixed = dict(zip(names, found, strict=True))
-    h, c = fixed.pop("first_h"), fixed.pop("first_c")
+    found = encoder.run(names, {"source": ids.astype(np.int32)})
+    values = {n.removeprefix("first_"): v for n, v in zip(names, found, strict=True)}
+    names = ["logits", *(f"new_{n.removeprefix('first_')}" for n in names if "first_" in n)]
     token, ended, tokens = np.full(len(ids), SOS), np.zeros(len(ids), bool), []
     for _ in range(max_length):
-        logits, h, c = step.run(
-            ["logits", "new_h", "new_c"], {"token": token, "h": h, "c": c, **fixed}
-        )
+        logits, *states = step.run(names, {"token": token, **values})
+        values |= {n.removeprefix("new_"): v for n, v in zip(names[1:], states, strict=True)}
         token = logits.argmax(1)
         tokens.append(token)
         ended |= token == EOS
@@ -162,28 +160,26 @@ def keras_models():
 
 def keras_export(folder: str) -> None:
     """Writes all graphs, and the weights for PyTorch."""
-    from export import convert, passes, recurrent
-    from export.search import stepwise_models
+    from export import convert, network
 
     models = keras_models()
-    network = recurrent.text_network(models)
     search = convert.generator_graph(models, VOCABULARY, VOCABULARY)
     facts = convert.generator_facts(VOCABULARY, VOCABULARY, "beam", 1.0, STEPS)
     convert.add_metadata(search, facts | {"experiment": NETWORK})
-    encoder, step = stepwise_models(network)
-    inputs, outputs = ["int64[N, T_in] ids", "int32[N] lengths"], ["float[N, T_in, 128] memory"]
+    traced = convert.trace_models(models, VOCABULARY, VOCABULARY)
+    encoder, step = network.stepwise_models(traced)
     graphs = {
         "search": search,
         "encoder": encoder,
         "step": step,
-        "lstm": passes.parse_model(inputs, outputs, network.encoder, network.weights),
-        "tf2onnx_lstm": lstm_by_tf2onnx(models),
+        "lstm": lstm_of(models),
+        "tf2onnx_lstm": lstm_of(models, handlers={}),
     }
     for name, graph in graphs.items():
         Path(folder, f"{name}.onnx").write_bytes(graph.SerializeToString())
 
 
-def lstm_by_tf2onnx(models):
+def lstm_of(models, **options):
     """Embedding and masked bidirectional LSTM of the encoder as Keras's layers, converted."""
     import keras
     import tensorflow as tf
@@ -202,7 +198,7 @@ def lstm_by_tf2onnx(models):
     encode(tf.ones((1, 1), tf.int64))
     both.set_weights(ours.get_weights())
     signature = tf.TensorSpec((None, None), tf.int64, name="ids")
-    return convert_function(encode, [signature], ["memory"])
+    return convert_function(encode, [signature], ["memory"], **options)
 
 
 def keras_searches_per_second() -> float:

@@ -33,11 +33,27 @@ suppress_warnings = ["ref.python"]  # "experiment" is an attribute of several cl
 
 copybutton_prompt_text = "$ "
 
+# A downloaded notebook stands alone: it needs the package and nothing beside it.
+INSTALL = """\
+# This cell installs hw2_keras where this notebook's Python does not have it yet. The package comes
+# from a copy of its repository; say where yours is, as a path or as an address that pip knows.
+COPY = "path/to/hw2_keras"
+
+import importlib.util
+
+if importlib.util.find_spec("hw2_keras"):
+    print("hw2_keras is installed")
+else:
+    print(f"installing hw2_keras and Keras from {COPY}, which takes some minutes")
+    %pip install --quiet {COPY}[train]
+"""
+
 sphinx_gallery_conf = {
     "examples_dirs": ["../tutorials"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py",  # all of them are executed
-    "ignore_pattern": r"helpers\.py|__init__\.py|[\\/]runs[\\/]",
+    "ignore_pattern": r"[\\/]runs[\\/]",
+    "first_notebook_cell": INSTALL,
     "within_subsection_order": "FileNameSortKey",  # by edition and question
     "min_reported_time": 1,
     "show_signature": False,

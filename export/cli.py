@@ -114,7 +114,7 @@ def convert(options: argparse.Namespace) -> None:
     with quiet_start():
         from export.convert import to_onnx
     say(str(to_onnx(found, output, **given)))
-    say(f"written to {output}")
+    print(printable(f"written to {output}"))
 
 
 def refuse_option(name: str, reason: str) -> NoReturn:
@@ -131,7 +131,9 @@ def output_file(name: str | Path) -> Path:
     if str(name).endswith(os.sep) or path.suffix != ".onnx":
         raise ModelError(f"{name}: expected a file name that ends in .onnx")
     if not path.parent.is_dir():
-        raise ModelError(f"{path.parent} is not a folder: make it first, or choose another")
+        raise ModelError(
+            f"{path.parent} is not a folder: make it first, or name a file in a folder that exists"
+        )
     if path.is_dir():
         raise ModelError(f"{path} is a folder: expected the name of a file")
     for written in (path, path.with_suffix(".parity.json")):
@@ -161,7 +163,7 @@ def verify(options: argparse.Namespace) -> None:
     say(str(parity))
     if not parity.passed:
         raise ModelError(f"{options.file} failed: convert the run again")
-    say(f"report saved as {parity.save(options.file)}")
+    print(printable(f"report saved as {parity.save(options.file)}"))
 
 
 def info(options: argparse.Namespace) -> None:
@@ -214,7 +216,7 @@ def quantize(options: argparse.Namespace) -> None:
 
         report = quantize(options.file, output, progress=progress)
     say(str(report))
-    say(f"written to {output}")
+    print(printable(f"written to {output}"))
 
 
 def web(options: argparse.Namespace) -> None:
@@ -223,8 +225,8 @@ def web(options: argparse.Namespace) -> None:
     print(f"getting {RUNTIME} through npm (33 MB the first time) ...", flush=True)
     out = build_site(options.files, options.out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    say(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example")
-    say(f"  python -m http.server --bind 127.0.0.1 -d {shlex.quote(str(options.out))}")
+    print(printable(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example"))
+    print(printable(f"  python -m http.server --bind 127.0.0.1 -d {shlex.quote(str(options.out))}"))
 
 
 def classify(model: Classifier, paths: Sequence[str]) -> None:
@@ -311,7 +313,7 @@ def picture(path: str, mode: str = "RGB") -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that nobody reads
-            with Image.open(path, formats=set(FORMATS.values())) as file:
+            with Image.open(path, formats=tuple(FORMATS.values())) as file:
                 if math.prod(file.size) > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 return np.asarray(file.convert(mode), np.uint8)

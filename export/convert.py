@@ -3,8 +3,8 @@
 A classifier's file is ``image`` uint8 (N, H, W, C) -> division by 256 -> the network -> softmax
 -> ``probabilities``, and argmax -> ``LabelEncoder`` -> ``label`` string (N,).
 
-An encoder-decoder's file is a reader (``export.text``), for captions the image encoder, converted
-by tf2onnx, and a search (``export.search``) around the network (``export.recurrent``).
+An encoder-decoder's file is a reader (``export.text``), an encoder, converted
+by tf2onnx, and a search (``export.search``) around the step of a network (``export.network``).
 """
 
 import json
@@ -12,7 +12,8 @@ import logging
 import math
 import os
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,19 @@ import onnx
 import tensorflow as tf
 from onnx import TensorProto, checker, helper, shape_inference
 
-from export import passes, recurrent, text, verify
+from export import network, passes, text, verify
+from export.layers import HANDLERS, one_node_each
 from export.runtime import ModelError
 from export.search import search_model
+from export.sources import Array, Characters, Image, Symbols, Target, Text
 from hw2_keras.data import licence
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
 
 if TYPE_CHECKING:
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
+
+Source = Text | Image | Array
 
 SEARCHES = ("beam", "nucleus")
 LICENCE = "code MIT; the weights follow the licence of the training data: "
@@ -129,16 +134,33 @@ def classifier_graph(network: keras.Model, classes: Sequence[str]) -> onnx.Model
         network: float32 (N, H, W, C) in [0, 1) -> logits (N, K).
         classes: the K labels, in the order of the logits.
     """
-    height, width, channels = network.input_shape[1:]
 
     def probabilities(image: tf.Tensor) -> tf.Tensor:
         scaled = tf.cast(image, tf.float32) / 256.0
         return tf.nn.softmax(network(scaled, training=False))
 
-    signature = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
+    return image_graph(probabilities, network.input_shape[1:], classes, network)
+
+
+def image_graph(
+    probabilities: Callable,
+    shape: tuple[int, int, int],
+    classes: Sequence[str],
+    network: keras.Model,
+) -> onnx.ModelProto:
+    """The contract's classifier graph.
+
+    Args:
+        probabilities: of raw pixels uint8 (N, H, W, C) -> (N, K).
+        shape: (H, W, C).
+        classes: the K labels.
+        network: the model inside, for the names.
+    """
+    height, width, channels = shape
+    signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
     model = convert_function(probabilities, [signature], ["probabilities"])
     passes.clean_names(model.graph, network.name)
-    passes.name_weights(model.graph, network.variables)
+    passes.name_weights(model.graph, {v.path: v.numpy() for v in network.variables})
     graph = model.graph
     graph.name = network.name
     graph.node.extend(
@@ -189,34 +211,85 @@ def generator_graph(
             images themselves.
         search, length_penalty: as for ``to_onnx``.
     """
+    traced = trace_models(models, vocabulary, source_vocabulary, image_encoder)
+    source = source_for(models, source_vocabulary, image_encoder)
+    target = Target(vocabulary.tokens, vocabulary.separator)
+    return search_graph(traced, source, target, search, length_penalty)
+
+
+def trace_models(
+    models: "EncoderDecoder",
+    vocabulary: Vocabulary,
+    source_vocabulary: Vocabulary | None = None,
+    image_encoder: keras.Model | None = None,
+) -> network.Traced:
+    """The models of this package, traced; arguments as for ``generator_graph``."""
+    source = source_for(models, source_vocabulary, image_encoder)
+    encoder, step = encoder_and_step(models, image_encoder)
+    return network.trace(encoder, step, source_spec(source), len(vocabulary))
+
+
+def source_for(
+    models: "EncoderDecoder",
+    source_vocabulary: Vocabulary | None,
+    image_encoder: keras.Model | None,
+) -> Source:
+    """What the models of this package read; arguments as for ``generator_graph``."""
     if source_vocabulary is None:
-        network = recurrent.caption_network(models)
-        reader = image_graph(models, image_encoder)
-    else:
-        network = recurrent.text_network(models)
-        is_speller = source_vocabulary.separator == " "
-        reader = (text.text_reader if is_speller else text.codepoint_reader)(source_vocabulary)
-    model = passes.splice(reader, search_model(network, vocabulary, search, length_penalty))
-    model.graph.name = f"{source_kind(source_vocabulary)}_{search}"
+        return Image(*(image_encoder or models.encoder).input_shape[1:3])
+    kind = Symbols if source_vocabulary.separator else Characters
+    return kind(source_vocabulary.tokens)
+
+
+def encoder_and_step(
+    models: "EncoderDecoder", image_encoder: keras.Model | None = None
+) -> tuple[Callable, Callable]:
+    """The models of this package as ``export.generator`` takes them."""
+    names = [tensor.name for tensor in models.step.inputs]
+    has_mask = "mask" in names
+
+    def encoder(source: tf.Tensor) -> dict[str, tf.Tensor]:
+        seen = source if image_encoder is None else image_encoder(source, training=False)
+        memory, h, c = models.encoder(seen, training=False)
+        given = {"memory": memory, "h": h, "c": c}
+        return given | ({"mask": tf.not_equal(source, 0)} if has_mask else {})
+
+    def step(token: tf.Tensor, **values: tf.Tensor) -> dict[str, tf.Tensor]:
+        values["token"] = token
+        found = models.step([values[name] for name in names], training=False)
+        return dict(zip(("logits", "h", "c", "attention"), found, strict=False))
+
+    return encoder, step
+
+
+def search_graph(
+    traced: network.Traced,
+    source: Source,
+    target: Target,
+    search: str = "beam",
+    length_penalty: float = 1.0,
+) -> onnx.ModelProto:
+    """A reader, an encoder and a search around its step as one checked model."""
+    encoder, steps = network.network_of(traced)
+    model = passes.splice(encoder, search_model(steps, target, search, length_penalty))
+    if isinstance(source, Text):
+        model = passes.splice(text.reader(source), model)
+    elif isinstance(source, Image):
+        model = passes.splice(text.image_reader(source.height, source.width), model)
+    model.graph.name = f"{source.kind}_{search}"
+    passes.merge_equal_constants(model.graph)
     passes.name_scopes(model.graph)
     passes.name_nodes(model.graph)
     return finish(model)
 
 
-def image_graph(models: "EncoderDecoder", image_encoder: keras.Model | None) -> onnx.ModelProto:
-    """Images uint8 (N, H, W, 3) of any size -> ``memory``, ``first_h`` and ``first_c``."""
-
-    def encode(pixels: tf.Tensor) -> list[tf.Tensor]:
-        source = pixels if image_encoder is None else image_encoder(pixels, training=False)
-        return models.encoder(source, training=False)
-
-    shape = (image_encoder or models.encoder).input_shape[1:]
-    signature = tf.TensorSpec((None, *shape), tf.uint8, name="pixels")
-    model = convert_function(encode, [signature], ["memory", "first_h", "first_c"])
-    passes.clean_names(model.graph, models.encoder.name)
-    encoders = [models.encoder] if image_encoder is None else [models.encoder, image_encoder]
-    passes.name_weights(model.graph, [v for each in encoders for v in each.variables])
-    return passes.splice(text.image_reader(*shape[:2]), model)
+def source_spec(source: Source) -> tf.TensorSpec:
+    """What an encoder takes from a source."""
+    if isinstance(source, Text):
+        return tf.TensorSpec((None, None), tf.int32, "source")
+    if isinstance(source, Image):
+        return tf.TensorSpec((None, source.height, source.width, 3), tf.uint8, "source")
+    return tf.TensorSpec((None, *source.shape), source.dtype, "source")
 
 
 CLEANED = set(string.ascii_lowercase) | set(" .!?")  # all that the course's cleaning leaves
@@ -256,7 +329,10 @@ def generator_facts(
 
 
 def convert_function(
-    function: Callable, signature: Sequence[tf.TensorSpec], outputs: Sequence[str]
+    function: Callable,
+    signature: Sequence[tf.TensorSpec],
+    outputs: Sequence[str],
+    handlers: Mapping[str, tuple] = HANDLERS,
 ) -> onnx.ModelProto:
     """A TensorFlow function as an ONNX model of the contract's operator set.
 
@@ -267,6 +343,8 @@ def convert_function(
         function: takes and returns tensors.
         signature: the named inputs.
         outputs: names for the outputs.
+        handlers: what converts an operator in tf2onnx's place; without any, recurrent layers
+            become tf2onnx's loops.
 
     Raises:
         ModelError: an operator has no ONNX counterpart.
@@ -284,9 +362,13 @@ def convert_function(
     logger.setLevel(logging.ERROR)
     logger.addHandler(handler)
     try:
-        model, _ = tf2onnx.convert.from_function(
-            tf.function(function), input_signature=list(signature), opset=18
-        )
+        with one_node_each() if handlers else nullcontext():
+            model, _ = tf2onnx.convert.from_function(
+                tf.function(function),
+                input_signature=list(signature),
+                opset=18,
+                custom_op_handlers=dict(handlers),
+            )
     finally:
         logger.removeHandler(handler)
     if problems:

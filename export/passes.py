@@ -1,7 +1,7 @@
 """Graph passes that leave a converted graph in the form that the file contract asks for."""
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -132,18 +132,19 @@ def remove_unused(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if needed & set(node.output):
             nodes.insert(0, node)
-            needed |= _read_by(node)
+            needed |= read_by(node)
     initializers = [each for each in graph.initializer if each.name in needed]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)
 
 
-def _read_by(node: onnx.NodeProto) -> set[str]:
+def read_by(node: onnx.NodeProto) -> set[str]:
+    """Names that a node and its subgraphs read, their own among them."""
     read = set(node.input)
     for inner in subgraphs(node):
         read.update(value.name for value in inner.output)
-        read.update(*map(_read_by, inner.node))
+        read.update(*map(read_by, inner.node))
     return read
 
 
@@ -161,7 +162,7 @@ def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
             continue
         layer, _, last = _readable(name, model_name).rpartition("/")
         readable = "/".join(filter(None, (layer, operators.get(name, last))))
-        new[name] = _unused(readable, kept | set(new.values()))
+        new[name] = unused(readable, kept | set(new.values()))
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
@@ -171,23 +172,23 @@ def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
     name_nodes(graph)
 
 
-def _unused(name: str, taken: Container[str]) -> str:
+def unused(name: str, taken: Container[str]) -> str:
     unique, count = name, 2
     while unique in taken:
         unique, count = f"{name}_{count}", count + 1
     return unique
 
 
-def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:
+def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> None:
     """Names the initializers in place after the Keras variables that they hold.
 
     tf2onnx names them after the operation that read the variable. A convolution's kernel is
     found in ONNX's order of axes too. Other constants are named after their first reader.
 
     Args:
-        variables: Keras variables, whose ``path`` is e.g. ``conv1/kernel``.
+        weights: values of Keras variables by their ``path``, e.g. ``conv1/kernel``.
     """
-    values = {variable.path: variable.numpy() for variable in variables}
+    values = dict(weights)
     new: dict[str, str] = {}
     for initializer in graph.initializer:
         held = numpy_helper.to_array(initializer)
@@ -201,7 +202,7 @@ def name_weights(graph: onnx.GraphProto, variables: Iterable) -> None:
     for node in graph.node:
         for name in node.input:
             if name in others and name not in new:
-                new[name] = _unused(f"{node.output[0]}/constant", new.values())
+                new[name] = unused(f"{node.output[0]}/constant", new.values())
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     for node in graph.node:
@@ -226,3 +227,74 @@ def _readable(name: str, model_name: str) -> str:
         if part and (not parts or parts[-1] != part):
             parts.append(part)
     return "/".join(parts) or "tensor"
+
+
+def fill_placeholders(graph: onnx.GraphProto, parts: Mapping[str, onnx.GraphProto]) -> None:
+    """Puts a graph in the place of each call of an operator of the domain "part", in place.
+
+    The inputs and outputs of a call are those of its graph, in order. Constants of the graphs
+    become constants of ``graph``, also where the call is in a subgraph.
+    """
+    for part in parts.values():
+        graph.initializer.extend(part.initializer)
+    _fill(graph, parts)
+
+
+def _fill(graph: onnx.GraphProto, parts: Mapping[str, onnx.GraphProto]) -> None:
+    nodes = []
+    for node in graph.node:
+        if node.domain != "part":
+            for inner in subgraphs(node):
+                _fill(inner, parts)
+            nodes.append(node)
+            continue
+        part = parts[node.op_type]
+        given = (value.name for value in part.input)
+        new = dict(zip(given, node.input, strict=True))
+        made = {name for each in part.node for name in each.output}
+        passed = []
+        for value, name in zip(part.output, node.output, strict=True):
+            if value.name in made:
+                new[value.name] = name
+            else:  # an input or a constant is given back as it is
+                passed.append(
+                    helper.make_node("Identity", [new.get(value.name, value.name)], [name])
+                )
+        for original in part.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(original)
+            rename(copy, new)
+            nodes.append(copy)
+        nodes += passed
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def rename(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
+    """Renames what a node reads and gives, in its subgraphs too, in place."""
+    node.input[:] = [new.get(name, name) for name in node.input]
+    node.output[:] = [new.get(name, name) for name in node.output]
+    for inner in subgraphs(node):
+        for each in inner.node:
+            rename(each, new)
+        for value in inner.output:
+            value.name = new.get(value.name, value.name)
+
+
+def merge_equal_constants(graph: onnx.GraphProto) -> None:
+    """Keeps one of the initializers that hold the same values, in place.
+
+    An embedding that encoder and step share comes from both of them.
+    """
+    kept: dict[tuple, str] = {}
+    new = {}
+    for stored in graph.initializer:
+        value = numpy_helper.to_array(stored)
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if value.dtype != object and kept.setdefault(key, stored.name) != stored.name:
+            new[stored.name] = kept[key]
+    initializers = [stored for stored in graph.initializer if stored.name not in new]
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
+    for node in graph.node:
+        rename(node, new)

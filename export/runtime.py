@@ -15,6 +15,7 @@ This module can be copied into an application as it is.
 """
 
 import difflib
+import functools
 import itertools
 import json
 import math
@@ -45,6 +46,7 @@ MAX_BEAMS = 1000
 MAX_ROW_STEPS = 2**18  # hypotheses times tokens
 MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
 MAX_PIXELS = 2**26  # of one image
+MAX_MEMORY = 3 * 2**29  # bytes for the values of all files that this process runs
 UNITS = 512  # of a decoder, where memory is estimated
 POSITIONS = 256  # of a picture, where memory is estimated
 
@@ -98,7 +100,10 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
+    _bound_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.log_severity_level = 4  # what it would log comes as an error too
     # Bytes that are read as protocol buffers here must not be taken for another format there.
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -118,6 +123,16 @@ def load(
         return KINDS[kind](session, info, path)
     except KeyError as error:
         raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """Gives the sessions of this process one pool of bounded size, whatever a graph asks for."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    limit = onnxruntime.OrtArenaCfg({"max_mem": MAX_MEMORY})
+    onnxruntime.create_and_register_allocator(place, limit)
 
 
 class Model:
@@ -274,18 +289,27 @@ class SourceModel(Model):
     """What a search and a sampler share: how they take their sources.
 
     Attributes:
-        source_kind: "speller" (symbols between spaces), "translator" (sentences) or "captioner"
-            (images).
+        source_kind: "speller" (symbols between spaces), "words", "translator" (characters),
+            "captioner" (images) or "array" (numbers).
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         super().__init__(session, info, path)
         self.source_kind: str = info["source_kind"]
-        symbols = [] if self.source_kind == "captioner" else info["symbols"]
+        symbols = info.get("symbols", [])
         self._known = frozenset(symbols)
         self._alike = _alike(symbols)
         self._target_size: int = info["vocabulary_sizes"]["target"]
-        self._max_length(info["max_length"])
+        if info["max_length"] > MAX_STEPS:
+            raise ModelError(f"{path} writes texts of over {MAX_STEPS:,} tokens: export it again")
+        self._source = session.get_inputs()[0]
+
+    def _source_signature(self) -> Signature:
+        if self.source_kind != "array":
+            return SOURCES[self.source_kind]
+        value = self._source  # whatever its name, type and rank
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        return {value.name: (kind, len(value.shape))}
 
     def _max_length(self, max_length: int | None) -> int:
         if max_length is None:
@@ -308,7 +332,7 @@ class SourceModel(Model):
         Raises:
             ModelError: one source alone needs too much.
         """
-        is_text = self.source_kind != "captioner"
+        is_text = self.source_kind not in ("captioner", "array")
         positions = max(map(len, read)) if is_text else POSITIONS
         rows = self._most_rows(positions, max_length, num_beams > 1)
         where = f"with max_length {max_length} and a source of {positions} symbols"
@@ -320,12 +344,16 @@ class SourceModel(Model):
     def _is_single(self, sources) -> bool:
         if self.source_kind == "captioner":
             return isinstance(sources, np.ndarray) and sources.ndim == 3
+        if self.source_kind == "array":
+            return isinstance(sources, np.ndarray) and sources.ndim == len(self._source.shape) - 1
         return isinstance(sources, str)
 
     def _read(self, sources) -> "list[list[str]] | np.ndarray":
         """The sources as lists of symbols or characters, or as one array of images."""
         if self.source_kind == "captioner":
             return _images(sources)
+        if self.source_kind == "array":
+            return _numbers(sources, self._source)
         try:
             texts = list(sources)
         except TypeError:
@@ -341,7 +369,7 @@ class SourceModel(Model):
                 raise ModelError(f"source {number} is blank: expected at least one character")
             if any("\ud800" <= c <= "\udfff" for c in text):
                 raise ModelError(f"source {number} holds half a character: expected Unicode text")
-        split = str.split if self.source_kind == "speller" else _characters
+        split = _characters if self.source_kind == "translator" else str.split
         clean = clean_sentence if self.info.get("cleaned") else _composed
         read = [split(clean(text)) for text in texts]
         foreign = dict.fromkeys(s for symbols in read for s in symbols if s not in self._known)
@@ -351,24 +379,28 @@ class SourceModel(Model):
         if changed:
             pairs = (f"{_named(s)} as {_named(known)}" for s, known in changed.items())
             warnings.warn(f"{self.info['experiment']} reads {', '.join(pairs)}", stacklevel=4)
-        if unknown := [s for s in foreign if s not in changed]:
+        unknown = [s for s in foreign if s not in changed]
+        if unknown and self.info.get("unknown", UNKNOWN) is None:
+            raise ModelError(f"{self._unknown(unknown)}, which this file cannot do")
+        if unknown:
             warnings.warn(self._unknown(unknown), stacklevel=4)
         return [[changed.get(s, s) for s in symbols] for symbols in read]
 
     def _unknown(self, symbols: Sequence[str]) -> str:
         """The note on symbols that the model has never seen."""
         note = f"unknown to {self.info['experiment']}, read as <unk>: {' '.join(symbols)}"
-        known = sorted(self.info["symbols"], key=len, reverse=True)
-        near = {_base(s): s for s in reversed(known)} | {_base(s): s for s in known}
+        near: dict[str, str] = {}
+        for known in sorted(self.info["symbols"], key=lambda s: (len(s), s != _base(s))):
+            near.setdefault(_base(known), known)
         for symbol in symbols:
             if (base := _base(symbol)) and base in near:
                 note += f"; for {symbol} did you mean {_named(near[base])}?"
         return printable(note)
 
     def _feeds(self, batch: "list[list[str]] | np.ndarray") -> dict[str, np.ndarray]:
-        if self.source_kind == "captioner":
-            return {"image": batch}
-        if self.source_kind == "speller":
+        if self.source_kind in ("captioner", "array"):
+            return {self._source.name: batch}
+        if self.source_kind != "translator":
             return {"text": np.array([" ".join(symbols) for symbols in batch], object)}
         codepoints = np.zeros((len(batch), max(map(len, batch))), np.int32)
         for row, characters in zip(codepoints, batch, strict=True):
@@ -393,7 +425,7 @@ class Generator(SourceModel):
         self.has_attention = any(o.name == "attention" for o in session.get_outputs())
         if self.has_attention:
             outputs["attention"] = ("float", 3)
-        self._check_signature(SOURCES[self.source_kind] | inputs, outputs)
+        self._check_signature(self._source_signature() | inputs, outputs)
 
     def __call__(
         self,
@@ -490,7 +522,8 @@ class Generator(SourceModel):
     def _trimmed(self, look: np.ndarray, source) -> np.ndarray:
         # Weights sum to 1 at every token of the text and are 0 after its end.
         look = look[look.sum(1) > 0]
-        return look if self.source_kind == "captioner" else look[:, : len(source)]
+        is_text = self.source_kind not in ("captioner", "array")
+        return look[:, : len(source)] if is_text else look
 
 
 class Sampler(SourceModel):
@@ -500,7 +533,7 @@ class Sampler(SourceModel):
         super().__init__(session, info, path)
         inputs = {"top_p": ("float", 0), "uniforms": ("float", 2)}
         outputs = {"text_out": ("string", 1), "scores": ("float", 1)}
-        self._check_signature(SOURCES[self.source_kind] | inputs, outputs)
+        self._check_signature(self._source_signature() | inputs, outputs)
 
     def __call__(
         self,
@@ -570,6 +603,8 @@ KINDS: dict[str, type[Model]] = {
     "speller": Generator,
     "translator": Generator,
     "captioner": Generator,
+    "words": Generator,
+    "array": Generator,
     "sampler": Sampler,
 }
 
@@ -580,6 +615,7 @@ SOURCES: dict[str, Signature] = {
     "speller": {"text": ("string", 1)},
     "translator": {"codepoints": ("int32", 2)},
     "captioner": {"image": ("uint8", 4)},
+    "words": {"text": ("string", 1)},
 }
 
 
@@ -611,9 +647,10 @@ FACTS = dict.fromkeys(("kind", "experiment", "edition", "title", "source", "lice
 FACTS |= dict.fromkeys(("labels", "symbols", "notes"), TEXTS)
 FACTS |= {
     "source_kind": Fact(
-        "speller, translator or captioner",
-        lambda value: value in ("speller", "translator", "captioner"),
+        "speller, translator, captioner, words or array",
+        lambda value: value in ("speller", "translator", "captioner", "words", "array"),
     ),
+    "unknown": Fact("a whole number or null", lambda value: value is None or _is_count(value)),
     "metrics": NUMBERS,
     "length_penalty": Fact("a number", _is_number),
     "cleaned": Fact("true or false", lambda value: isinstance(value, bool)),
@@ -627,6 +664,8 @@ FACTS |= {
 
 def _reason(error: Exception) -> str:
     """The first line of a message of onnxruntime."""
+    if "bfc_arena" in str(error):
+        return f"it needs over {MAX_MEMORY / 2**30} GiB, give a smaller batch_size"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
@@ -718,6 +757,21 @@ def _images(images) -> np.ndarray:
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ModelError(f"images have shape {images.shape}: expected (N, H, W, 3)")
     return images
+
+
+def _numbers(arrays, value) -> np.ndarray:
+    """Arrays in the dtype and rank of a file's input."""
+    arrays = _array(arrays)
+    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(value.type)
+    dtype = dtype or value.type.removeprefix("tensor(").removesuffix(")")
+    sizes = zip(arrays.shape, value.shape, strict=False)
+    fits = arrays.ndim == len(value.shape) and all(isinstance(b, str) or a == b for a, b in sizes)
+    if not fits or not len(arrays) or not np.can_cast(arrays.dtype, dtype, "same_kind"):
+        raise ModelError(
+            f"sources are {arrays.dtype} {arrays.shape}: expected {dtype} "
+            f"({', '.join(map(str, value.shape))})"
+        )
+    return arrays.astype(dtype)
 
 
 def _uniforms(uniforms: np.ndarray, rows: int) -> np.ndarray:

@@ -7,20 +7,72 @@ loop, token by token, so that no second loop has to spell them.
 In the statements N is the number of sources, K of beams, R = N·K of rows, T_out of steps.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
-from export.passes import parse_model
-from export.recurrent import Network
+from export.passes import fill_placeholders, parse_model
+from export.sources import Target
 from export.text import spelling
-from hw2_keras.data.vocabulary import EOS, PAD, SOS, Vocabulary
+
+
+class State(NamedTuple):
+    """What a step changes; a network with the state h has ``first_h`` and a step ``new_h``.
+
+    Attributes:
+        name: e.g. "h", an identifier.
+        kind: of its values, as ONNX's text says it, e.g. "float" or "int64".
+        axes: the sizes of its axes after the first; None for one that may grow.
+    """
+
+    name: str
+    kind: str
+    axes: tuple[int | None, ...]
+
+    def declare(self, rows: str, prefix: str = "") -> str:
+        """Its declaration with so many rows, e.g. ``float[R, 128] new_h``."""
+        name = f"{prefix}{self.name}"
+        sizes = (f"{name}_{i}" if n is None else str(n) for i, n in enumerate(self.axes, 1))
+        return f"{self.kind}[{', '.join([rows, *sizes])}] {name}"
+
+
+class Network(NamedTuple):
+    """An encoder-decoder for N sources with T_in positions; a step has R rows, R / N per source.
+
+    Attributes:
+        inputs: declarations of what its statements need, the first with N rows.
+        encoder: statements from these to the first states and ``before``, once per source.
+        repeated: names of values with a row per source that the steps need with a row each;
+            ``row_x`` is the name of such rows of x.
+        prepare: statements that come before the loop, with R rows.
+        step: statements from ``token`` int64 (R,) and the states to ``logits`` (R, V), the new
+            states and, with attention, ``look``.
+        states: what a step changes.
+        look: declaration of the attention, its last axis T_in, e.g. "float[R, T_in] look"; empty
+            for a network without attention.
+        weights: the constants that the statements name.
+        parts: graphs for the statements that are calls of operators of the domain "part".
+    """
+
+    inputs: tuple[str, ...]
+    encoder: str
+    repeated: tuple[str, ...]
+    prepare: str
+    step: str
+    states: tuple[State, ...]
+    look: str
+    weights: Mapping[str, np.ndarray]
+    parts: Mapping[str, GraphProto]
+
+    @property
+    def any_rows(self) -> str:
+        """The name of a value whose first axis is N."""
+        return self.inputs[0].split()[-1]
+
 
 CONSTANTS = {
-    "pad": np.int64(PAD),
-    "sos": np.int64(SOS),
-    "eos": np.int64(EOS),
     "no_text": np.array("", object),
     "zero": np.float32(0),
     "one": np.float32(1),
@@ -37,7 +89,7 @@ CONSTANTS = {
 }
 
 ONE_ROW_EACH = """
-    rows = Shape <start = 0, end = 1> (first_h)
+    rows = Shape <start = 0, end = 1> ({any_rows})
     first_token = Expand (sos, rows)
     first_text = Expand (no_text, rows)
     all_growing = Expand (yes, rows)
@@ -128,7 +180,9 @@ SCORE_ONE_EACH = """
 """
 
 ATTENTION_ONE_EACH = """
-    looks_by_step = Squeeze (looks, axis_2)
+    positions = Shape <start = -1> (looks)
+    look_shape = Concat <axis = 0> (step_shape, rows, positions)
+    looks_by_step = Reshape (looks, look_shape)
     is_shown = Unsqueeze (in_text, last)
     shown_looks = Where (is_shown, looks_by_step, zero)
     greedy_attention = Transpose <perm = [1, 0, 2]> (shown_looks)
@@ -136,7 +190,7 @@ ATTENTION_ONE_EACH = """
 
 # All hypotheses of a source start equal: only the first may be extended.
 K_ROWS_EACH = """
-    sources = Shape <start = 0, end = 1> (first_h)
+    sources = Shape <start = 0, end = 1> ({any_rows})
     beams = Reshape (num_beams, as_row)
     rows = Mul (sources, beams)
     row_count = Squeeze (rows)
@@ -146,8 +200,6 @@ K_ROWS_EACH = """
     is_first_beam = Equal (beam_of_row, number_0)
     first_total_row = Where (is_first_beam, zero, minus_infinity)
     first_total = Unsqueeze (first_total_row, axis_1)
-    beam_h = Gather (first_h, source_of_row)
-    beam_c = Gather (first_c, source_of_row)
     first_token = Expand (sos, rows)
     first_text = Expand (no_text, rows)
     one_column = Concat <axis = 0> (rows, axis_1)
@@ -188,8 +240,7 @@ EXTEND_BEAMS = """
     total_column = Reshape (totals, as_column)
     next_total = Gather (total_column, chosen)
     next_length = Gather (lengths, row)
-    next_h = Gather (new_h, row)
-    next_c = Gather (new_c, row)
+    {states}
     was_growing = Gather (growing, row)
     is_end = Equal (next_token, eos)
     is_end_column = Unsqueeze (is_end, axis_1)
@@ -215,7 +266,7 @@ ATTENTION_OF_BEST = """
     ends_of_path = Shape <start = 1, end = 2> (best_path)
     rows_of_path = Slice (best_path, axis_1, ends_of_path, axis_1)
     look_rows = Add (rows_of_path, first_row_of_step)
-    positions = Shape <start = 3, end = 4> (looks)
+    positions = Shape <start = -1> (looks)
     one_look_per_row = Concat <axis = 0> (as_row, positions)
     look_of_row = Reshape (looks, one_look_per_row)
     best_looks = Gather (look_of_row, look_rows)
@@ -228,67 +279,48 @@ ATTENTION_OF_BEST = """
 
 
 def search_model(
-    network: Network, vocabulary: Vocabulary, search: str, length_penalty: float
+    network: Network, target: Target, search: str, length_penalty: float
 ) -> ModelProto:
-    """The search around a network, from encoder inputs to texts.
+    """The search around a network, from its inputs to texts.
 
     Args:
-        network: statements and weights; see ``Network`` for the inputs that the model has.
-        vocabulary: of the output.
+        network: statements and weights.
+        target: the vocabulary of the output.
         search: "beam" (further inputs ``num_beams`` and ``max_length``, outputs ``text_out``
             (N, num_beams), ``scores`` and, with attention, ``attention`` (N, T_out, T_in)) or
             "nucleus" (further inputs ``top_p`` and ``uniforms``, outputs (N,)).
         length_penalty: exponent of the length by which scores are divided.
     """
-    spell, spelled = spelling(vocabulary)
-    units, size = network.units, network.memory_size
-    if network.encoder:
-        inputs = ["int64[N, T_in] ids", "int32[N] lengths"]
-    else:
-        inputs = [f"float[N, T_in, {size}] memory"]
-        inputs += [f"float[N, {units}] first_{state}" for state in "hc"]
-    statements = network.encoder + network.before
+    spell, spelled = spelling(target)
+    inputs = list(network.inputs)
     if search == "nucleus":
         inputs += ["float top_p", "float[N, max_length] uniforms"]
         outputs = ["string[N] text_out", "float[N] scores"]
-        statements += nucleus(network, spell, length_penalty)
+        statements = nucleus(network, spell, length_penalty)
     else:
         inputs += ["int64 num_beams", "int64 max_length"]
-        outputs = results("num_beams", network.attention)
-        statements += greedy_or_beam(network, spell, length_penalty)
-    sizes = {"vocabulary_size": np.array([len(vocabulary)])}
-    weights = CONSTANTS | sizes | spelled | network.weights
+        outputs = results("num_beams", network.look)
+        statements = greedy_or_beam(network, spell, length_penalty)
+    weights = CONSTANTS | constants_of(target) | spelled | network.weights
     weights["length_penalty"] = np.float32(length_penalty)
-    return parse_model(inputs, outputs, statements, weights)
+    model = parse_model(inputs, outputs, network.encoder + statements, weights)
+    fill_placeholders(model.graph, network.parts)
+    return model
 
 
-def stepwise_models(network: Network) -> tuple[ModelProto, ModelProto]:
-    """A text network for a search outside of ONNX: its encoder and its step.
-
-    Returns:
-        ``ids``, ``lengths`` -> ``first_h``, ``first_c`` and the fixed values; and ``token``,
-        ``h``, ``c`` and the fixed values -> ``logits``, ``new_h``, ``new_c`` and ``look``.
-    """
-    states = {name: f"float[R, {network.units}] {name}" for name in ("h", "c", "new_h", "new_c")}
-    encoder = parse_model(
-        ["int64[N, T_in] ids", "int32[N] lengths"],
-        [f"float[N, {network.units}] first_{state}" for state in "hc"] + list(network.fixed),
-        network.encoder + network.before,
-        CONSTANTS | network.weights,
-    )
-    looks = ["float[N, K, T_in] look"] if network.attention else []
-    step = parse_model(
-        ["int64[R] token", states["h"], states["c"], *network.fixed],
-        ["float[R, V] logits", states["new_h"], states["new_c"], *looks],
-        network.step,
-        CONSTANTS | network.weights,
-    )
-    return encoder, step
+def constants_of(target: Target) -> dict[str, np.ndarray]:
+    """The ids of the vocabulary that a search asks for."""
+    return {
+        "pad": np.int64(target.filler),
+        "sos": np.int64(target.start),
+        "eos": np.int64(target.end),
+        "vocabulary_size": np.array([len(target.tokens)]),
+    }
 
 
-def results(beams: str, attention: bool, prefix: str = "") -> list[str]:
+def results(beams: str, look: str, prefix: str = "") -> list[str]:
     """Declarations of what a search for ``beams`` texts per source gives."""
-    looks = [f"float[N, T_out, T_in] {prefix}attention"] if attention else []
+    looks = [f"float[N, T_out, T_in] {prefix}attention"] if look else []
     return [
         f"string[N, {beams}] {prefix}text_out",
         f"float[N, {beams}] {prefix}scores",
@@ -298,20 +330,20 @@ def results(beams: str, attention: bool, prefix: str = "") -> list[str]:
 
 def greedy_or_beam(network: Network, spell: str, length_penalty: float) -> str:
     """Statements for both: a step of greedy search has half the nodes of a step of one beam."""
-    names = ", ".join(["text_out", "scores"] + ["attention"] * network.attention)
+    names = ", ".join(["text_out", "scores"] + ["attention"] * bool(network.look))
     return f"""
     is_greedy = Equal (num_beams, number_1)
     {names} = If (is_greedy) <
         then_branch = greedy_search ()
-            => ({", ".join(results("1", network.attention, "greedy_"))})
+            => ({", ".join(results("1", network.look, "greedy_"))})
         {{
             {one_sequence(network, GREEDY, spell, length_penalty)}
             greedy_text_out = Unsqueeze (text_found, axis_1)
             greedy_scores = Unsqueeze (score, axis_1)
-            {ATTENTION_ONE_EACH if network.attention else ""}
+            {ATTENTION_ONE_EACH if network.look else ""}
         }},
         else_branch = beam_search ()
-            => ({", ".join(results("num_beams", network.attention, "beam_"))})
+            => ({", ".join(results("num_beams", network.look, "beam_"))})
         {{
             {beam(network, spell, length_penalty)}
         }}
@@ -331,18 +363,23 @@ def nucleus(network: Network, spell: str, length_penalty: float) -> str:
 
 def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: float) -> str:
     """Statements for a search with one row per source, to ``text_found`` and ``score`` (N,)."""
-    units = network.units
-    looks, look = (", looks", ", float[N, 1, T_in] look") if network.attention else ("", "")
+    names = [state.name for state in network.states]
+    found = ["last_token", *(f"last_{name}_found" for name in names), "still_growing"]
+    found += ["text_found", "ends", choice.all_kept]
+    first = ["first_token", *(f"first_{name}" for name in names), "all_growing", "first_text"]
+    before = ["int64[N] token", *(state.declare("N") for state in network.states)]
+    before += ["bool[N] growing", "string[N] text_before"]
+    after = ["int64[N] next_token", *(state.declare("N", "new_") for state in network.states)]
+    after += ["bool[N] next_growing", "string[N] next_text", "bool[N] is_end", choice.kept]
+    if network.look:
+        found, after = [*found, "looks"], [*after, network.look]
     return f"""
-    {ONE_ROW_EACH}
-    last_token, last_h_found, last_c_found, still_growing, text_found, ends,
-        {choice.all_kept}{looks} = Loop
-        (max_length, yes, first_token, first_h, first_c, all_growing, first_text) <
-        body = step
-            (int64 t, bool going, int64[N] token, float[N, {units}] h, float[N, {units}] c,
-             bool[N] growing, string[N] text_before)
-            => (bool go_on, int64[N] next_token, float[N, {units}] new_h, float[N, {units}] new_c,
-                bool[N] next_growing, string[N] next_text, bool[N] is_end, {choice.kept}{look})
+    {ONE_ROW_EACH.format(any_rows=network.any_rows)}
+    {lines(f"row_{name} = Identity ({name})" for name in network.repeated)}
+    {lines(f"rows_{name} = Identity (first_{name})" for name in names)}
+    {network.prepare}
+    {", ".join(found)} = Loop (max_length, yes, {", ".join(first)}) <
+        body = step (int64 t, bool going, {", ".join(before)}) => (bool go_on, {", ".join(after)})
         {{
             {network.step}
             {choice.step}
@@ -358,30 +395,37 @@ def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: f
 
 def beam(network: Network, spell: str, length_penalty: float) -> str:
     """Statements for the search with K rows per source."""
-    units = network.units
-    carried = f"""float[R, {units}] {{0}}h, float[R, {units}] {{0}}c, bool[R, 1] {{0}}growing,
-        float[R, 1] {{0}}total, float[R, 1] {{0}}length, string[R] {{0}}text"""
-    first = ["first_token, beam_h, beam_c, all_growing, first_total, first_length, first_text"]
-    found = ["last_token, last_h_found, last_c_found, still_growing, total_found, lengths_found"]
-    found += ["text_found"]
+    names = [state.name for state in network.states]
+    others = """bool[R, 1] {0}growing, float[R, 1] {0}total, float[R, 1] {0}length,
+        string[R] {0}text"""
+    first = ["first_token", *(f"rows_{name}" for name in names), "all_growing", "first_total"]
+    first += ["first_length", "first_text"]
+    found = ["last_token", *(f"last_{name}_found" for name in names), "still_growing"]
+    found += ["total_found", "lengths_found", "text_found"]
     start, extend, finish = "", "", ""
-    before, after = f"int64[R] token, {carried.format('')}", f"{carried.format('next_')}"
-    after = f"int64[R] next_token, {after}"
-    if network.attention:
+    before = ["int64[R] token", *(state.declare("R") for state in network.states)]
+    before += [others.format("")]
+    after = ["int64[R] next_token", *(state.declare("R", "next_") for state in network.states)]
+    after += [others.format("next_")]
+    if network.look:
         start = "first_path = Unsqueeze (row_numbers, axis_1)"
         extend, finish = EXTEND_PATHS, ATTENTION_OF_BEST
-        first, found = [*first, "first_path"], [*found, "paths_found, looks"]
-        before += ", int64[R, steps] path"
-        after += ", int64[R, steps_now] next_path, float[N, K, T_in] look"
+        first, found = [*first, "first_path"], [*found, "paths_found", "looks"]
+        before += ["int64[R, steps] path"]
+        after += ["int64[R, steps_now] next_path", network.look]
     in_step = normalise("candidate_scores", "totals", "lengths", length_penalty)
+    gathered = lines(f"next_{name} = Gather (new_{name}, row)" for name in names)
     return f"""
-    {K_ROWS_EACH}
+    {K_ROWS_EACH.format(any_rows=network.any_rows)}
+    {lines(f"row_{name} = Gather ({name}, source_of_row)" for name in network.repeated)}
+    {lines(f"rows_{name} = Gather (first_{name}, source_of_row)" for name in names)}
+    {network.prepare}
     {start}
     {", ".join(found)} = Loop (max_length, yes, {", ".join(first)}) <
-        body = step (int64 t, bool going, {before}) => (bool go_on, {after})
+        body = step (int64 t, bool going, {", ".join(before)}) => (bool go_on, {", ".join(after)})
         {{
             {network.step}
-            {EXTEND_BEAMS.format(normalise=in_step)}
+            {EXTEND_BEAMS.format(normalise=in_step, states=gathered)}
             {extend}
             {spell}
         }}
@@ -391,6 +435,10 @@ def beam(network: Network, spell: str, length_penalty: float) -> str:
     beam_text_out = Reshape (text_found, beams_of_source)
     {finish}
     """
+
+
+def lines(statements: Iterable[str]) -> str:
+    return "\n    ".join(statements)
 
 
 def normalise(score: str, total: str, length: str, length_penalty: float) -> str:

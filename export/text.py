@@ -1,7 +1,7 @@
 """Vocabularies and pre-processing as ONNX: what lies between an application and a network.
 
 A reader is a small model that ``convert`` puts in front of a search: ``text`` or ``codepoints``
--> ``ids`` and ``lengths``, or ``image`` -> ``pixels`` of the size that the image encoder takes.
+-> ``source`` of ids, or ``image`` -> ``source`` of the size that the encoder takes.
 """
 
 import numpy as np
@@ -9,38 +9,34 @@ from onnx import ModelProto, helper
 
 from export.passes import parse_model
 from export.runtime import ModelError
-from hw2_keras.data.vocabulary import EOS, PAD, SOS, SPECIALS, UNK, Vocabulary
+from export.sources import PAD, Characters, Target, Text
 
-# The LSTM needs at least one column; a batch of blank texts has none.
+# An encoder needs at least one column; a batch of blank texts has none.
 AT_LEAST_ONE_COLUMN = """
     columns = Shape <start = 1, end = 2> (found_ids)
     columns_or_least = Min (columns, least_columns)
     missing_columns = Sub (least_columns, columns_or_least)
     padding = Concat <axis = 0> (no_padding_before, missing_columns)
     ids = Pad (found_ids, padding, pad_id)
+    source = Cast <to = 6> (ids)
 """
 
 SYMBOLS = """
     symbols, symbol_counts = StringSplit (text)
     found_ids = ai.onnx.ml.LabelEncoder (symbols)
-    lengths = Cast <to = 6> (symbol_counts)
 """
 
 CODEPOINTS = """
     points = Cast <to = 7> (codepoints)
     found_ids = ai.onnx.ml.LabelEncoder (points)
-    is_character = Greater (found_ids, pad_id)
-    characters = Cast <to = 6> (is_character)
-    lengths = ReduceSum <keepdims = 0> (characters, columns_axis)
 """
 
 RESIZE = """
-    pixels = Resize <axes = [1, 2], mode = "linear", antialias = 1> (image, , , size)
+    source = Resize <axes = [1, 2], mode = "linear", antialias = 1> (image, , , size)
 """
 
 WEIGHTS = {
     "least_columns": np.array([1]),
-    "columns_axis": np.array([1]),
     "no_padding_before": np.array([0, 0, 0]),
     "pad_id": np.int64(PAD),
 }
@@ -62,60 +58,60 @@ APPEND = """
 """
 
 
-def text_reader(vocabulary: Vocabulary) -> ModelProto:
-    """``text`` string (N,), symbols between spaces -> ``ids`` int64 (N, T_in), ``lengths``."""
-    known = {"keys_strings": ["", *vocabulary.tokens[len(SPECIALS) :]]}
-    return reader("string[N] text", SYMBOLS, known)
-
-
-def codepoint_reader(vocabulary: Vocabulary) -> ModelProto:
-    """``codepoints`` int32 (N, T_in), zero-padded -> ``ids`` int64 (N, T_in), ``lengths``.
+def reader(source: Text) -> ModelProto:
+    """``text`` string (N,), or ``codepoints`` int32 (N, T_in) -> ``source`` int32 (N, T_in).
 
     Raises:
-        ModelError: a token of the vocabulary is more than one code point.
+        ModelError: a character is more than one code point.
     """
-    tokens = vocabulary.tokens[len(SPECIALS) :]
-    if long := [token for token in tokens if len(token) > 1]:
+    spelled = source.spelled
+    if not isinstance(source, Characters):
+        keys = {"keys_strings": ["", *spelled]}
+        return with_encoder("string[N] text", SYMBOLS, keys, source)
+    if long := [token for token in spelled if len(token) > 1]:
         raise ModelError(
             f"the source vocabulary has tokens of several code points, the first {long[0]!r}: "
             "expected characters that Unicode composes to one (NFC)"
         )
-    return reader("int32[N, T_in] codepoints", CODEPOINTS, {"keys_int64s": [0, *map(ord, tokens)]})
+    keys = {"keys_int64s": [0, *map(ord, spelled)]}
+    return with_encoder("int32[N, T_in] codepoints", CODEPOINTS, keys, source)
 
 
-def reader(source: str, statements: str, keys: dict[str, list]) -> ModelProto:
-    """A reader whose ``LabelEncoder`` gives its keys the ids PAD, 4, 5, ... and others UNK."""
+def with_encoder(
+    declaration: str, statements: str, keys: dict[str, list], source: Text
+) -> ModelProto:
+    """A reader whose ``LabelEncoder`` gives its keys PAD and the ids of the source."""
     model = parse_model(
-        [source],
-        ["int64[N, T_in] ids", "int32[N] lengths"],
+        [declaration],
+        ["int32[N, T_in] source"],
         statements + AT_LEAST_ONE_COLUMN,
         WEIGHTS,
     )
-    (count,) = map(len, keys.values())
-    ids = [PAD, *range(len(SPECIALS), len(SPECIALS) + count - 1)]
-    attributes = keys | {"values_int64s": ids, "default_int64": UNK}
+    unknown = PAD if source.unknown is None else source.unknown
+    ids = [PAD, *source.spelled.values()]
+    attributes = keys | {"values_int64s": ids, "default_int64": unknown}
     encoder = next(node for node in model.graph.node if node.op_type == "LabelEncoder")
     encoder.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
     return model
 
 
 def image_reader(height: int, width: int) -> ModelProto:
-    """``image`` uint8 (N, H, W, 3) of any size -> ``pixels`` uint8 (N, height, width, 3)."""
+    """``image`` uint8 (N, H, W, 3) of any size -> ``source`` uint8 (N, height, width, 3)."""
     return parse_model(
         ["uint8[N, H, W, 3] image"],
-        [f"uint8[N, {height}, {width}, 3] pixels"],
+        [f"uint8[N, {height}, {width}, 3] source"],
         RESIZE,
         {"size": np.array([height, width])},
     )
 
 
-def spelling(vocabulary: Vocabulary) -> tuple[str, dict[str, np.ndarray]]:
+def spelling(target: Target) -> tuple[str, dict[str, np.ndarray]]:
     """Statements from ``text_before`` and ``next_token`` to ``next_text``, and their weights.
 
-    Specials other than UNK are not spelled, as in ``Vocabulary.decode``.
+    Padding, start and end are not spelled.
     """
-    spelled = ["" if i in (PAD, SOS, EOS) else token for i, token in enumerate(vocabulary.tokens)]
-    if not vocabulary.separator:
+    spelled = ["" if i in target.silent else token for i, token in enumerate(target.tokens)]
+    if not target.separator:
         return TOKEN + APPEND, {"token_text": np.array(spelled, object)}
-    spaced = [token and vocabulary.separator + token for token in spelled]
+    spaced = [token and target.separator + token for token in spelled]
     return WORD + APPEND, {"token_text": np.array(spelled + spaced, object)}

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,8 @@ class Parity:
         batch_sizes: the batch sizes.
         different_answers: how many labels (or strings) differ, over all batch sizes.
         max_difference: largest absolute difference of a probability (or a score).
-        metric: the figure computed on the whole test split, e.g. "test_accuracy".
+        metric: the figure computed on the whole test split, e.g. "test_accuracy"; None where
+            there is no test split.
         keras, onnx: that figure in both runtimes.
         bytes: size of the file.
         tolerance: what ``max_difference`` must stay below.
@@ -82,9 +83,9 @@ class Parity:
     batch_sizes: tuple[int, ...]
     different_answers: int
     max_difference: float
-    metric: str
-    keras: float
-    onnx: float
+    metric: str | None
+    keras: float | None
+    onnx: float | None
     bytes: int
     tolerance: float = TOLERANCE
     attention_difference: float | None = None
@@ -103,6 +104,8 @@ class Parity:
     @property
     def figures(self) -> dict[str, tuple[float, float]]:
         """All figures by name, each in (Keras, ONNX)."""
+        if self.metric is None:
+            return {}
         return {self.metric: (self.keras, self.onnx)} | self.more
 
     def check(self) -> None:
@@ -111,9 +114,13 @@ class Parity:
             raise ModelError(
                 f"the ONNX file disagrees with Keras: {self.different_answers} different answers, "
                 f"largest difference {self.max_difference:.2g} (allowed {self.tolerance:g}), "
-                f"{self._attention()}"
-                f"{self.metric} {self.onnx} instead of {self.keras}; no file was written"
+                f"{self._attention()}{self._metric()}no file was written"
             )
+
+    def _metric(self) -> str:
+        if self.metric is None:
+            return ""
+        return f"{self.metric} {self.onnx} instead of {self.keras}; "
 
     def _attention(self) -> str:
         if self.attention_difference is None:
@@ -133,7 +140,7 @@ class Parity:
         if self.attention_difference is not None:
             attention = [f"{self.attention_difference:.2e} (allowed {TOLERANCE:g})"]
         rows = [
-            ("compared", f"{self.examples} test examples at batch sizes {sizes}"),
+            ("compared", f"{self.examples} {self._examples()} at batch sizes {sizes}"),
             ("different", f"{self.different_answers} answers"),
             ("max difference", f"{self.max_difference:.2e} (allowed {self.tolerance:g})"),
             *(("of attention", text) for text in attention),
@@ -143,6 +150,9 @@ class Parity:
         ]
         lines = [f"  {name:<16} {text}" for name, text in rows]
         return "\n".join([f"parity of {self.experiment} ({self.source} data)", *lines])
+
+    def _examples(self) -> str:
+        return "test examples" if self.metric else f"{self.source} examples"
 
 
 def verify_run(path: Path, run: "Run") -> Parity:
@@ -180,30 +190,46 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
     """
     from hw2_keras.training.classification import predict_logits
 
-    model = load(path)
     image, label = data.test
     logits = predict_logits(network, data.test)
     expected = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    classes = np.array(data.classes)
     examples = min(COMPARED, len(image))
-    different, largest = 0, 0.0
-    for size in BATCH_SIZES:
-        found = model.probabilities(image[:examples], batch_size=size)
-        labels = model(image[:examples], batch_size=size)
-        different += int((labels != classes[expected[:examples].argmax(1)]).sum())
-        largest = max(largest, float(np.abs(found - expected[:examples]).max()))
-    everything = model(image, batch_size=256)
-    different += int((everything != classes[expected.argmax(1)]).sum())
-    return Parity(
-        experiment=network.name,
-        source=data.source,
-        examples=examples,
-        batch_sizes=BATCH_SIZES,
-        different_answers=different,
-        max_difference=largest,
+    parity = compare_probabilities(
+        path, network.name, data.source, image[:examples], expected[:examples]
+    )
+    everything = load(path)(image, batch_size=256)
+    classes = np.array(data.classes)
+    different = int((everything != classes[expected.argmax(1)]).sum())
+    return replace(
+        parity,
+        different_answers=parity.different_answers + different,
         metric="test_accuracy",
         keras=float((expected.argmax(1) == label).mean()),
         onnx=float((everything == classes[label]).mean()),
+    )
+
+
+def compare_probabilities(
+    path: Path, name: str, source: str, images: np.ndarray, expected: np.ndarray
+) -> Parity:
+    """Compares a classifier's file with probabilities (N, K) of images (N, H, W, C)."""
+    model = load(path)
+    labels = np.array(model.labels, object)[expected.argmax(1)]
+    different, largest = 0, 0.0
+    for size in BATCH_SIZES:
+        found = model.probabilities(images, batch_size=size)
+        different += int((model(images, batch_size=size) != labels).sum())
+        largest = max(largest, float(np.abs(found - expected).max()))
+    return Parity(
+        experiment=name,
+        source=source,
+        examples=len(images),
+        batch_sizes=BATCH_SIZES,
+        different_answers=different,
+        max_difference=largest,
+        metric=None,
+        keras=None,
+        onnx=None,
         bytes=path.stat().st_size,
     )
 

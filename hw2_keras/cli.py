@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function, name: str, help: str) -> argparse.ArgumentParser:
+    def command(function: Callable, name: str, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(command=function)
         return sub
@@ -51,53 +51,43 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
     sub.add_argument("--derive", action="store_true", help="show the arithmetic of each layer")
     command(show_data, "data", "list the data sets: found where, or how to get them")
-    for function, name, help in (
-        (train, "train", "train one run of an experiment"),
-        (sweep, "sweep", "train an experiment at each of its learning rates"),
-    ):
-        sub = command(function, name, help)
-        sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
-        if name == "train":
-            sub.add_argument("--learning-rate", type=float, help="default: the reports' best")
-            sub.add_argument(
-                "--encoder",
-                metavar="PRESET_OR_FOLDER",
-                help="of a captioner's real images; default: resnet_18_imagenet, from "
-                "HW2_DATA_DIR where it is there",
-            )
-        sub.add_argument("--epochs", type=int, help="default: as in the homework")
-        sub.add_argument("--seed", type=int, default=42, help="default: %(default)s")
-        sub.add_argument(
-            "--source", choices=("synthetic", "real"), default="synthetic", help="data to train on"
-        )
-        sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
-        add_device(sub)
-    add_reproduce(command(reproduce, "reproduce", "train, draw, export and judge everything"))
+    sub = command(train, "train", "train one run of an experiment")
+    sub.add_argument("--learning-rate", type=float, help="default: the reports' best")
+    sub.add_argument(
+        "--encoder",
+        metavar="PRESET_OR_FOLDER",
+        help="of a captioner's real images; default: resnet_18_imagenet, from HW2_DATA_DIR where "
+        "it is there",
+    )
+    add_training(sub)
+    add_training(command(sweep, "sweep", "train an experiment at each of its learning rates"))
+    add_reproduction(command(reproduce, "reproduce", "train, draw, export and judge everything"))
     sub = command(worker, "worker", "join a cluster and train runs for it")
     sub.add_argument("address", metavar="ADDRESS", help="of its scheduler, tcp://HOST:8786")
-    sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
-    sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    sub.add_argument("--search", choices=("greedy", "beam", "nucleus"), default="greedy")
-    sub.add_argument("--num-beams", type=int, default=5, help="for beam; default: %(default)s")
-    sub.add_argument("--top-p", type=float, default=0.8, help="for nucleus; default: %(default)s")
-    sub = command(plot, "plot", "draw the pictures of runs again, and compare several")
-    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
-    sub = command(beams, "beams", "measure beam search at several widths, for several runs")
-    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
-    sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
-    sub = command(report, "report", "write the page 'reported / reproduced'")
-    sub.add_argument(
-        "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
-    )
-    sub.add_argument("--out", type=Path, default=Path("site"), help="default: %(default)s")
-    sub = command(theory, "theory", "draw the pictures of the paper questions")
-    sub.add_argument("--out", type=Path, default=Path("theory"), help="default: %(default)s")
-    sub = command(demo, "demo", "train, export, verify and use small models; writes a page")
-    sub.add_argument("--out", type=Path, default=Path("demo"), help="default: %(default)s")
+    add_measuring(command)
+    for function, name, help in (
+        (theory, "theory", "draw the pictures of the paper questions"),
+        (demo, "demo", "train, export, verify and use small models; writes a page"),
+    ):
+        sub = command(function, name, help)
+        sub.add_argument("--out", type=Path, default=Path(name), help="default: %(default)s")
     return top
 
 
-def add_reproduce(sub: argparse.ArgumentParser) -> None:
+def add_training(sub: argparse.ArgumentParser) -> None:
+    """What ``train`` and ``sweep`` take."""
+    sub.add_argument("name", metavar="NAME", help="an experiment, see 'list'")
+    sub.add_argument("--epochs", type=int, help="default: as in the homework")
+    sub.add_argument("--seed", type=int, default=42, help="default: %(default)s")
+    sub.add_argument(
+        "--source", choices=("synthetic", "real"), default="synthetic", help="data to train on"
+    )
+    sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    add_device(sub)
+
+
+def add_reproduction(sub: argparse.ArgumentParser) -> None:
+    """What ``reproduce`` takes."""
     sub.add_argument("names", metavar="NAME", nargs="*", help="experiments; default: all")
     sub.add_argument("--edition", help="only one homework's, e.g. 2024-25")
     sub.add_argument(
@@ -116,6 +106,25 @@ def add_reproduce(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--cluster", metavar="ADDRESS", help="train on a running Dask cluster")
     sub.add_argument("--dry-run", action="store_true", help="print the plan and the time")
     add_device(sub)
+
+
+def add_measuring(command: Callable[[Callable, str, str], argparse.ArgumentParser]) -> None:
+    """The commands that read finished runs."""
+    sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
+    sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    sub.add_argument("--search", choices=("greedy", "beam", "nucleus"), default="greedy")
+    sub.add_argument("--num-beams", type=int, default=5, help="for beam; default: %(default)s")
+    sub.add_argument("--top-p", type=float, default=0.8, help="for nucleus; default: %(default)s")
+    sub = command(plot, "plot", "draw the pictures of runs again, and compare several")
+    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
+    sub = command(beams, "beams", "measure beam search at several widths, for several runs")
+    sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
+    sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    sub = command(report, "report", "write the page 'reported / reproduced'")
+    sub.add_argument(
+        "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
+    )
+    sub.add_argument("--out", type=Path, default=Path("site"), help="default: %(default)s")
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:

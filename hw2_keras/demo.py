@@ -22,9 +22,9 @@ from hw2_keras.errors import UsageError
 from hw2_keras.files import write_atomically
 from hw2_keras.plots import of_runs
 from hw2_keras.report import tables, templates
-from hw2_keras.report.cells import Cell, Table, named, number
+from hw2_keras.report.cells import Cell, Table, number
 from hw2_keras.report.charts import Chart, Line, chart
-from hw2_keras.report.page import CURVES, Plot
+from hw2_keras.report.page import Plot, curve_title
 from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 from hw2_keras.training.fit import sweep, train
@@ -52,8 +52,8 @@ class File(NamedTuple):
     Attributes:
         name, megabytes: of the file.
         task: what it does, in one sentence.
-        command, question, answer, truth: what it was asked, what it said and what is right.
-        picture: the question as a ``data:`` address where it is an image, else empty.
+        command, answer, truth: what it was asked, what it said and what is right.
+        picture: what it was asked as a ``data:`` address where it is an image, else empty.
         parity: how it was compared with Keras.
         description: what the file says of itself.
     """
@@ -62,9 +62,8 @@ class File(NamedTuple):
     megabytes: str
     task: str
     command: str
-    question: str
     answer: str
-    truth: str
+    truth: list[str]
     picture: str
     parity: str
     description: str
@@ -91,7 +90,8 @@ def make(folder: Path) -> Path:
     if best is None:
         raise UsageError(f"every run in {runs} diverged: delete the folder and try again")
     rates = _rates_table(found)
-    print(format_table([rates.headings, *([c.text for c in row] for row in rates.rows)]))
+    rows = [[*(cell.text for cell in row), row[0].small] for row in rates.rows]
+    print(format_table([[*rates.headings, ""], *rows]))
     print("2 of 4: a speller without and with attention", flush=True)
     spellers = [train(name, epochs=SPELLER_EPOCHS, out=runs) for name in ("p2g", "p2g_attention")]
     print("3 of 4: their plots", flush=True)
@@ -143,28 +143,26 @@ def _trained(classifier: Run, spellers: Sequence[Run]) -> dict[str, object]:
 
 
 def _rates_table(sweep: Sequence[Run]) -> Table:
-    headings = ["learning rate", "training loss", "validation accuracy", "test accuracy", ""]
+    headings = ["learning rate", "training loss", "validation accuracy", "test accuracy"]
     rows = [
         [
-            Cell(f"{run.learning_rate:g}", run.learning_rate),
+            Cell(rate := f"{run.learning_rate:g}", rate, _outcome(run), mark="best" * run.best),
             *(number(run.metrics[m]) for m in ("loss", "val_accuracy", "test_accuracy")),
-            _outcome(run),
         ]
         for run in sweep
     ]
     return Table("What each rate came to", headings, rows)
 
 
-def _outcome(run: Run) -> Cell:
+def _outcome(run: Run) -> str:
     """What became of a rate, as far as its figures say."""
     losses = run.history["loss"]
     if run.best:
-        return Cell("the best on the validation images", "", mark="best")
+        return "the best on the validation images"
     if run.record["divergence"]:
-        return Cell(run.record["divergence"], "")
-    if losses[-1] < 0.99 * losses[-2 if len(losses) > 1 else 0]:
-        return Cell("its loss was still falling at the end", "")
-    return Cell("")
+        return run.record["divergence"]
+    still_falling = len(losses) > 1 and losses[-1] < 0.99 * losses[-2]
+    return "its loss was still falling at the end" if still_falling else ""
 
 
 def _rate_curves(sweep: Sequence[Run]) -> dict[str, object]:
@@ -179,7 +177,9 @@ def _rate_curves(sweep: Sequence[Run]) -> dict[str, object]:
 def _speller_curves(spellers: Sequence[Run]) -> dict[str, object]:
     names = ["plain", "with attention"]
     histories = dict(zip(names, (run.history for run in spellers), strict=True))
-    plain, attentive = (f"{run.metrics['test_cer']:.1%}" for run in spellers)
+    plain, attentive = (
+        f"{100 * run.metrics['test_cer']:.1f}\N{NO-BREAK SPACE}%" for run in spellers
+    )
     return {
         "speller_curves": [_chart(histories, metric) for metric in ("loss", "val_cer")],
         "speller_names": names,
@@ -192,7 +192,7 @@ def _chart(histories: Mapping[str, Mapping[str, list[float]]], metric: str) -> C
         Line(name, history["epoch"], history[metric], colour)
         for colour, (name, history) in enumerate(histories.items())
     ]
-    return chart(lines, [], CURVES.get(metric, named(metric)))
+    return chart(lines, [], curve_title(metric))
 
 
 def _plots(drawn: Sequence[Path]) -> dict[str, object]:
@@ -236,17 +236,22 @@ def _classifier_file(run: Run, folder: Path) -> File:
     Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
     task = "Names an image; it answers with the likeliest classes and their probabilities."
     truth = data.classes[data.test.label[0]]
-    return _exported(run, folder, task, str(picture), truth, templates.png_address(picture))
+    return _exported(run, folder, task, [str(picture)], [truth], templates.png_address(picture))
 
 
 def _speller_file(run: Run, folder: Path) -> File:
     data = run.data()
     task = "Spells a word from its sounds; the whole search for the letters is inside the file."
-    return _exported(run, folder, task, data.test.source[0], data.test.target[0])
+    return _exported(run, folder, task, data.test.source[:3], data.test.target[:3])
 
 
 def _exported(
-    run: Run, folder: Path, task: str, question: str, truth: str, picture: str = ""
+    run: Run,
+    folder: Path,
+    task: str,
+    questions: Sequence[str],
+    truth: Sequence[str],
+    picture: str = "",
 ) -> File:
     """Exports and verifies a run, then asks its file in a process of its own."""
     onnx = folder / f"{run.experiment.name}.onnx"
@@ -256,17 +261,17 @@ def _exported(
     description = _command("export", "info", onnx)
     script = (
         "import sys; from export.cli import main; "
-        f"status = main(['run', {str(onnx)!r}, {question!r}]); "
+        f"status = main({['run', str(onnx), *questions]!r}); "
         "loaded = {'tensorflow', 'keras'} & set(sys.modules); "
         "print('TensorFlow and Keras loaded:', sorted(loaded) or 'neither'); "
         "sys.exit(status or bool(loaded))"
     )
     answer = _run([sys.executable, "-c", script])
     print(answer, end="", flush=True)
-    command = f"$ {_python()} -m export run {shlex.quote(str(onnx))} {shlex.quote(question)}"
+    command = f"$ {_python()} -m export run {shlex.join([str(onnx), *questions])}"
     megabytes = f"{onnx.stat().st_size / 1e6:.1f}"
     return File(
-        onnx.name, megabytes, task, command, question, answer, truth, picture, parity, description
+        onnx.name, megabytes, task, command, answer, list(truth), picture, parity, description
     )
 
 

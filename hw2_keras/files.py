@@ -9,6 +9,8 @@ from typing import IO, Any
 
 from hw2_keras.errors import UsageError
 
+UNFINISHED = ".new-"  # how the name of a file begins while it is written
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Writes a file under a temporary name and renames it, so that no half of it is ever seen.
@@ -22,7 +24,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
             temporary = Path(file.name)
             write(file)
             file.flush()

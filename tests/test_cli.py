@@ -187,6 +187,7 @@ def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "training loss, mean of the epoch",
         "validation CER",
     ]
+    assert re.findall(r'class="best">([^<]*)</span><br><small>the best', page) == ["0.0005"]
     assert page.index("<details>") < page.index("seed 42")  # folded away
 
 

@@ -168,7 +168,10 @@ def test_a_file_that_disagrees_is_not_left_behind(
 
     def wrong(*arguments):
         model = original(*arguments)
-        names = {"logits_bias": "logits_bias", "attention_score_kernel": "score_kernel"}
+        names = {
+            "logits_bias": "step/logits/bias",
+            "attention_score_kernel": "step/attention/score_kernel",
+        }
         stored = next(i for i in model.graph.initializer if i.name == names[weight])
         value = onnx.numpy_helper.to_array(stored).copy()
         value[5] += 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export import runtime
+from export import runtime, verify
 from export.cli import main
 from export.runtime import ModelError, inspect, load
 
@@ -77,6 +77,45 @@ def test_external_data_behind_a_high_tag(tmp_path: Path) -> None:
         load(path)
 
 
+def test_two_writers_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "same.onnx"
+    with verify.new_file(path) as first, verify.new_file(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # renamed last
+    assert [each.name for each in tmp_path.iterdir()] == ["same.onnx"]
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    message = r"^cannot write /proc/x\.onnx \("
+    with pytest.raises(ModelError, match=message), verify.new_file(Path("/proc/x.onnx")):
+        raise AssertionError("nothing is done before")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convert", "none", "-o", "x.onnx/"], "x.onnx/: expected a file name"),
+        (["convert", "none", "-o", "/proc/x.onnx"], "cannot write /proc/x.onnx ("),
+        (["convert", "none", "-o", "n" * 250 + ".onnx"], "(File name too long)"),
+        (["convert", "none", "-o", "a\nb.txt"], r"a\nb.txt: expected a file name"),
+        (["info", "a\nb\x1b[31m.onnx"], r"a\nb\x1b[31m.onnx does not exist"),
+        (["info", "n" * 300 + ".onnx"], "cannot be read (File name too long)"),
+        (["info", "/proc/self/mem"], "/proc/self/mem cannot be read (Input/output error)"),
+        (["run", str(FILES / "p2g_attention.onnx"), "k", "--top-p", "0.5"], "does not apply"),
+        (["run", str(FILES / "kmnist_cnn.onnx"), "x.png", "--seed", "-1"], "does not apply"),
+        (["run", str(FILES / "p2g_attention.onnx"), "k", "--num-beams", "100000"], "is 1000"),
+    ],
+)
+def test_commands_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
 @pytest.mark.parametrize("statements", cases.ENDLESS.values(), ids=cases.ENDLESS)
 def test_loops_without_a_bound(statements: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import random
@@ -121,6 +160,21 @@ def test_many_sources_with_a_wide_beam_are_split() -> None:
     spell, told = load(FILES / "p2g_attention.onnx"), []
     spell(["k æ t"] * 6, 500, max_length=200, progress=lambda done, _: told.append(done))
     assert told == [2, 4, 6]
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    text = cases.TINY.replace(
+        "flat = Reshape (pixels, shape)",
+        "size = Constant <value = int64[1] {999999999}> () all = Expand (one, size) "
+        "mean = ReduceMean <keepdims = 0> (all) more = Add (pixels, mean) "
+        "flat = Reshape (more, shape)",
+    )
+    model = onnx.parser.parse_model(text)
+    cases.add_facts(model, {"kind": "classifier", "labels": ["a", "b"]})
+    path = tmp_path / "large.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"large\.onnx can.*needs over 1\.5 GiB, give a smaller"):
+        load(path)(np.zeros((2, 2), np.uint8))
 
 
 @pytest.mark.parametrize("source", ["\ud800", ["k", "a\udfffb"]])

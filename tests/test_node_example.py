@@ -40,11 +40,13 @@ def spell(node: str, *arguments: object) -> subprocess.CompletedProcess:
         ("p2g_attention", "h ə l o ʊ", 5),
         ("p2g_attention", "  m æ\u00a0d͡ʒ ɪ\tk ", 1),
         ("p2g_attention", "s p ɛ l ☃ ɪ ŋ", 3),
+        ("p2g_attention", "d ɔ g", 5),
+        ("p2g_attention", "ʤ ɔ i: G", 2),
         ("translate_attention", "¡Quiero un café!", 5),
         ("translate_attention", "man\u0303ana ж ☃", 3),
     ],
 )
-@pytest.mark.filterwarnings("ignore:unknown to")
+@pytest.mark.filterwarnings("ignore:unknown to", "ignore:p2g_attention reads")
 def test_the_same_texts_and_scores(node: str, name: str, source: str, num_beams: int) -> None:
     path = FILES / f"{name}.onnx"
     done = spell(node, path, source, num_beams)
@@ -54,6 +56,14 @@ def test_the_same_texts_and_scores(node: str, name: str, source: str, num_beams:
     assert [text for _, text in shown] == found.texts[0].tolist()
     scores = [float(score) for score, _ in shown]
     assert scores == pytest.approx(found.scores[0], abs=1e-4)
+
+
+def test_what_was_changed_is_told(node: str) -> None:
+    done = spell(node, FILES / "p2g_attention.onnx", "d ɔ g G", 1)
+    assert done.stderr.splitlines() == [
+        "note: read g (U+0067) as ɡ (U+0261)",
+        "note: unknown, read as <unk>: G; did you mean ɡ (U+0261)?",
+    ]
 
 
 def test_max_length(node: str) -> None:
@@ -68,6 +78,7 @@ def test_max_length(node: str) -> None:
         ((), "expected: node spell.mjs FILE.onnx"),
         (("p2g_attention", " "), "expected: node spell.mjs FILE.onnx"),
         (("p2g_attention", "a", "1.5"), "expected: node spell.mjs FILE.onnx"),
+        (("p2g_attention", "a", "100000"), "up to 1000 beams and 4096 tokens"),
         (("nothing", "a"), "nothing.onnx"),
         (("kmnist_cnn", "a"), "is no speller and no translator"),
     ],

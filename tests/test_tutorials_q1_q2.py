@@ -20,11 +20,11 @@ Q2_2024 = "2024_25/q2_intel_cnn"
 CURVES = ["curves_all_rates", "curves"]
 FIGURES = {
     Q1_2021: ["parameters_by_layer", "two_heads", "condition"],
-    Q2_2021: ["equivariance", *CURVES, "filters_conv1", "filters_conv2", "confusion"],
+    Q2_2021: ["equivariance", *CURVES, "filters_conv1", "filters_conv2", "confusion", "shift"],
     Q1_2022: ["matrix"],
     Q2_2022: ["permuted_pixels", *CURVES, "activation_maps"],
     Q1_2024: ["energy", "storage", "retrieval"],
-    Q2_2024: ["curves_all_rates", "curves_batch_norm", "receptive_fields", "pooling"],
+    Q2_2024: ["curves_all_rates", "curves_batch_norm", "receptive_fields", "pooling", "shift"],
 }
 ALL = tuple(FIGURES)
 
@@ -37,9 +37,9 @@ def run(name, folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, str(script(name)), *arguments],
         cwd=folder,
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"} | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -55,8 +55,10 @@ def printed(tmp_path_factory):
             result = run(name, folder, "--epochs", "1")
             assert result.returncode == 0, result.stderr[-2000:]
             done[name] = result.stdout, folder
+            of.errors[name] = result.stderr
         return done[name]
 
+    of.errors = {}
     return of
 
 
@@ -129,12 +131,36 @@ def test_parameters_and_attention(printed):
     assert "B is singular" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "networks"),
+    [(Q2_2021, ["fashion_cnn"]), (Q2_2022, ["kmnist_cnn"]), (Q2_2024, ["intel_cnn"])],
+)
+def test_the_network_is_written_out_summed_up_and_fitted(name, networks, printed):
+    text, _ = printed(name)
+    for experiment in map(experiments.__getitem__, networks):
+        assert f"Total params: {experiment.parameters:,}" in text
+    assert re.search(r"^\d+/\d+ - .*accuracy: .*val_loss: \S+$", text, re.MULTILINE)  # of fit
+    gaps = [float(gap) for gap in re.findall(r"difference from hw2.build.*: (\S+)", text)]
+    assert gaps and max(gaps) < 1e-5
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_titles_stand_between_the_numbers_and_log_lines_do_not(name, printed):
+    text, _ = printed(name)
+    titles = re.findall(r'^tutorial\.section\("(.+)"\)$', script(name).read_text(), re.MULTILINE)
+    assert re.findall(r"^\n(.+)\n-+$", text, re.MULTILINE) == titles
+    assert len(titles) > 4
+    progress = re.compile(r"\w+ \(synthetic\) rate \S+  epoch \d")
+    assert [line for line in printed.errors[name].splitlines() if not progress.match(line)] == []
+
+
 def test_equivariance_of_a_convolution(printed):
     text, _ = printed(Q2_2021)
     assert number(text, r"between f\(Tx\) and T f\(x\): (\S+)%") == 0
     for change in (r"f\(Tx\) and f\(x\): ", "quarter turn: gap", "zoom 2x *: gap", "hue *: gap"):
         assert number(text, rf"{change} *(\S+)%") > 50
     assert "the reports' best: 0.01" in text
+    assert len(re.findall(r"^moved by \d pixels: \d\.\d+ right$", text, re.MULTILINE)) == 7
 
 
 def test_convolution_as_a_matrix(printed):
@@ -185,6 +211,10 @@ def test_parameters_pooling_and_kernels_of_the_landscape_networks(printed):
     assert "3 filters of 3x3: 110,592 weights; one of 7x7: 200,704" in text
     assert re.search(r"small_kernels +14,970 ", text) and re.search(r"large_kernel +20,570 ", text)
     assert "without pooling: 12.5 times the parameters" in text
+    plain, shifted, further = re.findall(
+        r"^with pooling .* (\S+) right, (\S+) moved.* (\S+) by 4", text, re.M
+    )[0]
+    assert float(plain) > float(shifted) > float(further)
 
 
 def test_missing_real_data_is_one_line(tmp_path):
@@ -206,15 +236,21 @@ def test_reads_like_a_tutorial(name):
         code = [line for line in cell.splitlines() if line and not line.startswith("#")]
         assert len(code) <= 35
         assert cell.startswith("# ")  # each cell says why before it does anything
+        titles = re.findall(r"^# (.+)\n# --+$", cell, re.MULTILINE)
+        printed = [title for title in titles[-1:] if title not in ("Setup", "What to try next")]
+        assert re.findall(r'^tutorial\.section\("(.+)"\)$', cell, re.MULTILINE) == printed
 
 
 def test_gallery_gets_the_figure_and_nothing_is_saved(tmp_path):
     code = (
         "import sys; sys.modules['sphinx_gallery'] = sys; "
-        f"sys.path.append({str(ROOT / 'tutorials')!r}); import helpers; "
+        "from hw2_keras import tutorial; tutorial.section('a title'); "
         "import matplotlib.pyplot as plt; from matplotlib.figure import Figure; "
-        "figure = Figure(); figure.subplots(); helpers.show(figure, 'name'); "
+        "figure = Figure(); figure.subplots(); tutorial.show(figure, 'name'); "
         "assert [plt.figure(n) for n in plt.get_fignums()] == [figure]"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert done.stdout == done.stderr == b""  # the page has its titles, and no log lines
     assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ class Ran:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        self.folder, self.text = folder, done.stdout
+        self.folder, self.text, self.errors = folder, done.stdout, done.stderr
 
     def numbers(self, pattern: str) -> list[float]:
         """Every match of the pattern's one group, as numbers."""
@@ -56,7 +56,10 @@ class Ran:
         pictures = re.findall(r"figure: (\S+)", self.text)
         assert pictures
         assert all((self.folder / picture).stat().st_size > 5_000 for picture in pictures)
-        for name in names:
+        progress = re.compile(r"\w+ \(synthetic\) rate \S+  epoch \d")
+        assert [line for line in self.errors.splitlines() if not progress.match(line)] == []
+        for name in names:  # written out in the script, which asserts that it is hw2.build's
+            assert re.search(rf"^{name}: [\d,]+ parameters; largest difference", self.text, re.M)
             record = self.record(name)
             assert record["protocol"]["epochs"] == 1
             for reported in hw2.experiments[name].reported:
@@ -64,6 +67,11 @@ class Ran:
                 theirs = rf"{reported.value:.4f} \({reported.report}\)"
                 row = rf"{name} +42 +{reported.metric} +{re.escape(ours)} .*{theirs}"
                 assert re.search(row, self.text), row
+        if names:  # the network with attention is summed up, and both are fitted in view
+            (total,) = re.findall(r"Total params: (\S+) ", self.text)
+            assert f"{names[1]}: {total} parameters" in self.text
+            fits = re.findall(r"^\d+/\d+ - .*loss: (\S+)$", self.text, re.MULTILINE)
+            assert len(fits) == 2 and all(0 < float(loss) < 10 for loss in fits)
         assert "different        0 answers" in self.text
         assert "verdict          passed" in self.text
         assert "What to try next" not in self.text  # prose stays in the cells
@@ -77,6 +85,9 @@ def cells(request: pytest.FixtureRequest) -> list[list[str]]:
 
 def test_format_of_the_gallery(cells: list[list[str]]) -> None:
     docstring, *rest = cells
+    titles = {line for cell in cells for line, rule in itertools.pairwise(cell) if "# --" in rule}
+    printed = [line for cell in rest for line in cell if line.startswith("tutorial.section(")]
+    assert {f"# {line[18:-2]}" for line in printed} <= titles
     assert docstring[0] == '"""'
     assert docstring[2] == "=" * len(docstring[1])
     assert "# What to try next" in rest[-1]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import onnx
@@ -37,10 +38,21 @@ SEARCHES = [
 ]
 SAMPLES = [(0.8, 42), (1.0, 7), (0.3, 2**32 - 1)]
 SEEDS = (0, 42, 2**32 - 1)
+ODD = "what #1? 50%"
 EXAMPLES = {
+    "fashion_cnn": ["T-shirt/top", "Trouser", "Dress", "Bag"],
     "kmnist_cnn": ["su", "na", "ya", "re"],
     "intel_cnn_bn": ["buildings", "forest", "mountain", "sea"],
 }
+CUE = "!document.querySelector('.cue').hidden"
+MANY_BEAMS = """
+    (() => {
+      const beams = document.querySelector("#beams");
+      beams.append(new Option("many", "100000"));
+      beams.value = "100000";
+      beams.dispatchEvent(new Event("change"));
+    })()
+"""
 LINE = [[0.2, 0.3], [0.8, 0.3], [0.6, 0.8]]
 
 
@@ -95,8 +107,10 @@ def save(path: Path, models, target: Vocabulary, source: Vocabulary | None, sear
 
 @pytest.fixture(scope="module")
 def paths(untrained: dict[str, Path]) -> dict[str, Path]:
-    names = ("kmnist_cnn", "intel_cnn_bn", "p2g_attention", "translate_attention")
-    return {name: FILES / f"{name}.onnx" for name in names} | untrained
+    names = ("kmnist_cnn", "fashion_cnn", "intel_cnn_bn", "p2g_attention", "translate_attention")
+    odd = untrained["sample"].with_name(f"{ODD}.onnx")
+    shutil.copyfile(untrained["sample"], odd)
+    return {name: FILES / f"{name}.onnx" for name in names} | untrained | {ODD: odd}
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +162,7 @@ def seen(chromium: str, address: str, folder: Path, pictures: dict[str, Path]) -
         input=json.dumps(list(visits.values())),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(visits, json.loads(done.stdout), strict=True))
@@ -192,8 +206,19 @@ def visits_of(address: str, pictures: dict[str, Path]) -> dict[str, dict]:
     visits["long"] = {
         "url": f"{address}#translate_attention",
         "width": 375,
-        "do": [["fill", ["#source", long]], ["answer"]],
+        "do": [["fill", ["#source", long]], ["answer"], ["evaluate", CUE]],
     }
+    alike = [
+        ["fill", ["#source", "d ɔ g"]],
+        ["answer"],
+        ["fill", ["#source", "d ɔ G ☃"]],
+        ["answer"],
+    ]
+    visits["alike"] = {"url": f"{address}#p2g_attention", "do": [*alike, ["evaluate", CUE]]}
+    odd = [["fill", ["#source", "k æ t b"]], ["answer"]]
+    visits["odd"] = {"url": f"{address}#{quote(ODD, safe='')}", "do": odd}
+    beams = [["fill", ["#source", "k"]], ["evaluate", MANY_BEAMS], ["wait", 300], ["answer"]]
+    visits["beams"] = {"url": f"{address}#p2g_attention", "do": beams}
     visits["missing"] = {
         "url": f"{address.removesuffix('models/')}damaged/#p2g_attention",
         "do": [["answer"]],
@@ -323,6 +348,28 @@ def test_a_phone_does_not_scroll_sideways(seen: dict[str, dict]) -> None:
     assert set(widths.values()) == {375}, widths
     (long,) = answers(seen["long"])
     assert len(long["columns"]) == 52  # wider than a phone: only the map itself scrolls
+    assert seen["long"]["seen"][-1] is True and seen["alike"]["seen"][-1] is False  # and says so
+
+
+@pytest.mark.filterwarnings("ignore:p2g_attention reads", "ignore:unknown to")
+def test_lookalikes_are_read_as_in_python(seen: dict[str, dict]) -> None:
+    spell = load(FILES / "p2g_attention.onnx")
+    alike, other = answers(seen["alike"])
+    assert alike["best"] == spell("d ɔ g", num_beams=5) == spell("d ɔ ɡ", num_beams=5)
+    assert alike["note"] == "Read g (U+0067) as ɡ (U+0261)." and alike["columns"][2] == "ɡ"
+    assert other["best"] == spell("d ɔ G ☃", num_beams=5)
+    expected = "Unknown to the model, read as <unk>: G ☃; for G did you mean ɡ (U+0261)?"
+    assert other["note"] == expected
+
+
+def test_a_name_may_hold_what_addresses_use(seen: dict[str, dict], paths: dict[str, Path]) -> None:
+    (answer,) = answers(seen["odd"])
+    assert answer["best"] == load(paths[ODD])("k æ t b") and not answer["error"]
+
+
+def test_too_many_beams_are_refused(seen: dict[str, dict]) -> None:
+    (answer,) = answers(seen["beams"])
+    assert answer["error"] == "100000 beams are too many: the most is 100."
 
 
 @pytest.mark.filterwarnings("ignore:unknown to")
@@ -372,7 +419,15 @@ def test_the_folder(folder: Path, paths: dict[str, Path]) -> None:
     assert entries["p2g_attention"]["examples"][0] == {"text": "h ə l o ʊ"}
     for entry in entries.values():
         assert all((folder / e["picture"]).is_file() for e in entry["examples"] if "picture" in e)
+    words = {name: entry["words"] for name, entry in entries.items()}
+    assert words["fashion_cnn"] == "Clothes" and words["p2g_attention"] == "Sounds to spelling"
+    assert len(set(words.values())) == len(words)
+    assert entries["fashion_cnn"]["knows"].startswith("It knows photographs of clothes")
+    assert "only these ten" in entries["kmnist_cnn"]["knows"]
+    assert list(entries["kmnist_cnn"]["signs"]) == entries["kmnist_cnn"]["labels"]
+    assert all((folder / sign).is_file() for sign in entries["kmnist_cnn"]["signs"].values())
     page = (folder / "index.html").read_text()
+    assert "python -m http.server --bind 127.0.0.1</code> in the folder of this page" in page
     assert POLICY in page and not re.search(
         r"<style|style=| on\w+=|<script(?! type=.module. src)", page
     )
@@ -402,7 +457,7 @@ def test_a_site_is_replaced_as_a_whole(
     out, file = tmp_path / "site", str(FILES / "p2g_attention.onnx")
     out.mkdir()
     assert main(["web", file, "--out", str(out)]) == 0
-    assert f"python -m http.server -d {out}" in capsys.readouterr().out
+    assert f"python -m http.server --bind 127.0.0.1 -d {out}" in capsys.readouterr().out
     assert main(["web", str(FILES / "kmnist_cnn.onnx"), "--out", str(out)]) == 0
     assert [path.name for path in (out / "models").iterdir()] == ["kmnist_cnn.onnx"]
     monkeypatch.setattr(site, "RUNTIME_SHA512", "another")

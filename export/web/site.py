@@ -64,6 +64,26 @@ PICTURES = {
 }
 AERIAL = {"houses": "houses.svg", "coast": "coast.svg"}
 
+# By the first part of an experiment's name: what its tab says, and what the model knows.
+WORDS = {
+    "fashion": "Clothes",
+    "kmnist": "Old Japanese characters",
+    "intel": "Landscapes",
+    "caption": "Captions",
+    "translate": "Spanish to English",
+    "p2g": "Sounds to spelling",
+}
+KNOWS = {
+    "fashion": "It knows photographs of clothes, gray on black, and has never seen a drawing: what "
+    "you draw it may well take for something else. Start with an example.",
+    "kmnist": "It knows only these ten characters of Kuzushiji, the cursive script of old Japanese "
+    "books, and takes everything else for one of them.",
+    "intel": "It knows photographs of six kinds of place, and takes everything else for one of "
+    "them: {labels}.",
+}
+SIGNS = {label: f"{label}.svg" for label in ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya")}
+SIGNS |= {"re": "re.svg", "wo": "wo.svg"}
+
 
 def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
     """Writes a site for exported files, the whole of it or nothing.
@@ -79,9 +99,12 @@ def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pa
         ModelError: a file that cannot be used, a folder that holds something else, or
             onnxruntime-web cannot be had.
     """
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
     check_folder(out)
     paths = [Path(file) for file in files]
+    for path in paths:
+        if not path.name.isprintable():
+            raise ModelError(f"{path} has a name that a page cannot show: rename it")
     names = [path.stem for path in paths]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ModelError(f"two files are called {min(twice)}: rename one, the page shows the names")
@@ -91,6 +114,7 @@ def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pa
             shutil.copytree(PAGE, partial, dirs_exist_ok=True)
             (partial / "models").mkdir()
             entries = [write_model(path, partial) for path in paths]
+            name_tabs(entries)
             runtime = {"package": RUNTIME, "bytes": write_runtime(partial / "runtime")}
             manifest = {"made_by": MADE_BY, "runtime": runtime, "models": entries}
             text = json.dumps(manifest, ensure_ascii=False, indent=1)
@@ -108,7 +132,7 @@ def check_folder(out: Path) -> None:
     """Raises ``ModelError`` where writing a site would lose something else."""
     if not out.parent.is_dir():
         raise ModelError(f"{out.parent} is not a folder: make it first, or choose another")
-    if not out.exists():
+    if not os.path.lexists(out):
         return
     if not out.is_dir():
         raise ModelError(f"{out} is a file: expected the name of a folder")
@@ -149,10 +173,33 @@ def write_model(path: Path, site: Path) -> dict[str, object]:
     if isinstance(model, Classifier):
         entry["image_shape"] = model.image_shape
         content, entry["maps"] = with_activation_maps(content)
+        entry |= knowledge(model)
     entry["examples"] = examples(model)
     entry["bytes"] = len(content)
     (site / "models" / path.name).write_bytes(content)
     return entry
+
+
+def name_tabs(entries: list[dict]) -> None:
+    """Gives each entry the words of its tab, with the file's name where two would be the same."""
+    words = [WORDS.get(theme(entry.get("experiment", "")), entry["name"]) for entry in entries]
+    for entry, text in zip(entries, words, strict=True):
+        entry["words"] = text if words.count(text) == 1 else f"{text} ({entry['name']})"
+
+
+def theme(experiment: str) -> str:
+    return experiment.split("_")[0]
+
+
+def knowledge(model: Classifier) -> dict[str, object]:
+    """What the page says that a classifier knows: ``knows``, and the ``signs`` of its labels."""
+    labels = ", ".join(model.labels)
+    text = KNOWS.get(
+        theme(model.info.get("experiment", "")), "It knows {labels}, and nothing else."
+    )
+    signs = {label: f"pictures/{SIGNS[label]}" for label in model.labels if label in SIGNS}
+    all_signs = {"signs": signs} if len(signs) == len(model.labels) else {}
+    return {"knows": text.replace("{labels}", labels)} | all_signs
 
 
 def examples(model: Classifier | Generator | Sampler) -> list[dict[str, str]]:

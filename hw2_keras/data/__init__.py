@@ -10,6 +10,8 @@ Each data set lives in one module (`images`, `pairs`, `captions`), and every suc
 
 import difflib
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -69,7 +71,8 @@ def load_data(name: str, source: str = "synthetic", seed: int = 42) -> Any:
     data_set = _data_set(name)
     if source not in SOURCES:
         raise UsageError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}")
-    return _module(data_set).LOADERS[data_set][source](seed)
+    with _reachable(data_set):
+        return _module(data_set).LOADERS[data_set][source](seed)
 
 
 def licence(data: Any) -> str:
@@ -94,11 +97,24 @@ def _describe_one(name: str) -> DataRow:
     how_to_get = module.HOW_TO_GET[name]
     path = None
     try:
-        path = module.find(name)
-        sizes = None if path is None else module.count(name, path)
+        with _reachable(name):
+            path = module.find(name)
+            sizes = None if path is None else module.count(name, path)
     except UsageError as error:
         return DataRow(name, path, None, how_to_get, str(error))
     return DataRow(name, path, sizes, how_to_get)
+
+
+@contextmanager
+def _reachable(data_set: str) -> Iterator[None]:
+    """Turn what the file system says while files are looked for into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"data set {data_set!r}: {error.filename} cannot be reached ({error.strerror}); "
+            "check the folder's permissions"
+        ) from error
 
 
 def _module(data_set: str) -> ModuleType:

@@ -26,7 +26,7 @@ from hw2_keras.data.readers import (
     reading,
     require,
 )
-from hw2_keras.data.sources import data_dir, fingerprint, missing, tfds_dir
+from hw2_keras.data.sources import data_dir, fingerprint, missing, not_found, tfds_dir
 from hw2_keras.data.synthetic import scenes
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
@@ -96,9 +96,14 @@ def load_real(name: str, seed: int = 42) -> CaptionData:
     """
     folder = find(name)
     if folder is None:
-        raise missing(f"data set {name!r} not found: {HOW_TO_GET[name]}")
+        raise not_found(name, HOW_TO_GET[name])
     files = [read_captions(folder / f"{split}.json") for split in SPLITS]
     splits = [make_split(folder, *f) for f in files]
+    sizes = [split.image.shape[1] for split in splits]
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"{folder}: train, val and test images of {sizes} pixels, expected 500x500"
+        )
     where = "HW2_DATA_DIR" if folder.parent == data_dir() else "TensorFlow Datasets' manual folder"
     return record(name, "real", f"{name} in {where}", splits, pairs_of(files[0][0]))
 

@@ -32,7 +32,7 @@ from hw2_keras.data.image_files import (
     require_official,
 )
 from hw2_keras.data.readers import read_npz
-from hw2_keras.data.sources import data_dir, fingerprint, missing
+from hw2_keras.data.sources import data_dir, fingerprint, not_found
 from hw2_keras.data.synthetic import glyphs, landscapes
 
 SUBSET_NOTE = (
@@ -106,7 +106,7 @@ def load_real(name: str, seed: int = 42) -> ImageData:
 
         splits, origin = read_mnist(name), f"TensorFlow Datasets, {TFDS_NAMES[name]}"
     elif path is None:
-        raise missing(f"data set {name!r} not found: {HOW_TO_GET[name]}")
+        raise not_found(name, HOW_TO_GET[name])
     else:
         from hw2_keras.data.images_tfds import read_kaggle
 

@@ -23,7 +23,7 @@ from hw2_keras.data.image_files import (
     official_split,
     prepared,
 )
-from hw2_keras.data.readers import read_image
+from hw2_keras.data.readers import read_image, reason
 from hw2_keras.data.sources import missing, tfds_dir
 from hw2_keras.errors import UsageError
 
@@ -45,8 +45,7 @@ def preparing(what: str, how_to_get: str) -> Iterator[None]:
     except UsageError as error:  # from one of our readers: it says what to do
         raise UsageError(f"{what}: {error}") from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise missing(f"{what} ({reason}): {how_to_get}") from error
+        raise missing(f"{what} ({reason(error)}): {how_to_get}") from error
 
 
 class IntelLandscapes(tfds.core.GeneratorBasedBuilder):

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from hw2_keras.data.sources import missing
+from hw2_keras.data.sources import missing, one_line
 from hw2_keras.errors import UsageError
 
 MIB = 2**20
@@ -39,6 +39,11 @@ def require(path: Path, expected: str) -> None:
         raise missing(f"{path} cannot be read (no such file): expected {expected}")
 
 
+def reason(error: Exception) -> str:
+    """The kind and message of an exception in one line."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
 @contextmanager
 def reading(path: Path | str, expected: str) -> Iterator[None]:
     """Turn whatever a reader raises into one line about the file.
@@ -51,9 +56,9 @@ def reading(path: Path | str, expected: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UsageError(
-            f"{path} cannot be read ({reason}): expected {expected}; copy or download it again"
+            f"{path} cannot be read ({reason(error)}): expected {expected}; "
+            "copy or download it again"
         ) from error
 
 
@@ -66,11 +71,11 @@ def read_bytes(path: Path, expected: str, limit: int = MAX_TEXT_BYTES) -> bytes:
     with reading(path, expected):
         if not path.is_file():  # a pipe or a device may never end
             raise FileNotFoundError("no such file")
+        size = path.stat().st_size
+        if size > limit:
+            raise UsageError(f"{path} is too large: expected {expected}, at most {limit:,} bytes")
         with path.open("rb") as file:
-            content = file.read(limit + 1)
-    if len(content) > limit:
-        raise UsageError(f"{path} is too large: expected {expected}, at most {limit:,} bytes")
-    return content
+            return file.read(size)
 
 
 def read_json(path: Path, expected: str) -> Any:
@@ -143,9 +148,8 @@ def read_image(path: Path) -> Image.Image:
     except UsageError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UsageError(
-            f"{path} is not a complete image ({reason}): copy or download it again"
+            f"{path} is not a complete image ({reason(error)}): copy or download it again"
         ) from error
 
 

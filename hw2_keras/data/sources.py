@@ -9,9 +9,21 @@ import numpy as np
 from hw2_keras.errors import UsageError
 
 
+def one_line(text: str) -> str:
+    """At most 300 characters of a foreign text, without line breaks and control characters."""
+    words = " ".join(text.split())[:300]
+    return "".join(point if point.isprintable() else "?" for point in words)
+
+
 def missing(what: str) -> UsageError:
     """The exception for data that are not there; ``what`` says how to get them."""
     return UsageError(f"{what}; or leave --source real out: synthetic needs no data")
+
+
+def not_found(name: str, how_to_get: str) -> UsageError:
+    """The exception for a data set that is nowhere."""
+    unset = "" if os.environ.get("HW2_DATA_DIR") else " (HW2_DATA_DIR is not set)"
+    return missing(f"data set {name!r} not found{unset}: {how_to_get}")
 
 
 def data_dir() -> Path | None:
@@ -26,7 +38,9 @@ def data_dir() -> Path | None:
     folder = _expanded("HW2_DATA_DIR", value)
     # os.path, as Path.is_dir raises for names that are too long.
     if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
-        raise missing(f"HW2_DATA_DIR={value} is not a folder: point it at the data or unset it")
+        raise missing(
+            f"HW2_DATA_DIR={one_line(value)} is not a folder: point it at the data or unset it"
+        )
     return folder
 
 
@@ -44,7 +58,7 @@ def _expanded(variable: str, value: str) -> Path:
         return Path(value).expanduser()
     except RuntimeError as error:
         raise UsageError(
-            f"{variable}={value}: no home folder of that name; write the folder out"
+            f"{variable}={one_line(value)}: no home folder of that name; write the folder out"
         ) from error
 
 

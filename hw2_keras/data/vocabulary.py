@@ -17,6 +17,7 @@ import numpy as np
 from hw2_keras.data.readers import check_text, read_json, reading
 from hw2_keras.data.sources import fingerprint
 from hw2_keras.errors import UsageError
+from hw2_keras.files import write_atomically
 
 PAD, SOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<sos>", "<eos>", "<unk>")
@@ -143,7 +144,7 @@ class Vocabulary:
 
     def save(self, path: Path | str) -> None:
         """Write the vocabulary as JSON."""
-        Path(path).write_text(self._json(), encoding="utf-8")
+        write_atomically(Path(path), lambda file: file.write(self._json().encode()))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

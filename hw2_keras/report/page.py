@@ -437,9 +437,7 @@ def _charts(experiment: Experiment, runs: Sequence[Run]) -> list[Chart]:
         if any(math.isfinite(y) for line in lines for y in line.y):
             positive = all(not y <= 0 for line in lines for y in line.y)
             logarithmic = metric != experiment.metric and positive
-            training = metrics.METRICS.get(metric)
-            title = training.title if training else metrics.label(metric)
-            drawn.append(chart(lines, levels, title, logarithmic))
+            drawn.append(chart(lines, levels, curve_title(metric), logarithmic))
     return drawn
 
 
@@ -589,6 +587,12 @@ def _others(runs: Sequence[Run], title: str) -> Table:
 
 
 # --------------------------------------------------------------------------------- pieces
+
+
+def curve_title(metric: str) -> str:
+    """What a figure's curve over the epochs shows."""
+    training = metrics.METRICS.get(metric)
+    return training.title if training else metrics.label(metric)
 
 
 def command_for(experiment: Experiment, runs: Sequence[Run], folder: Path) -> str:

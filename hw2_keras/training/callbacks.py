@@ -4,6 +4,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,33 @@ class Checkpoint(keras.callbacks.Callback):
     def _variables(model: keras.Model) -> list:
         # model.variables holds the dropout seeds too; the optimizer's are its moments and step.
         return [*model.variables, *model.optimizer.variables]
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's logs for TensorBoard, which a run can do without: a failure is told, not raised."""
+
+    HOOKS = (
+        "set_model",
+        *(f"on_{what}_{when}" for what in ("train", "test", "epoch") for when in ("begin", "end")),
+    )
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.failed = False
+        for name in set(self.HOOKS) & set(dir(self)):
+            setattr(self, name, self._tolerant(getattr(self, name)))
+
+    def _tolerant(self, hook: Callable) -> Callable:
+        def call(*args, **kwargs) -> None:
+            if self.failed:
+                return
+            try:
+                hook(*args, **kwargs)
+            except (OSError, tf.errors.OpError) as error:
+                self.failed = True
+                print(f"no TensorBoard logs: {first_line(error)}", file=sys.stderr)
+
+        return call
 
 
 class Progress(keras.callbacks.Callback):

@@ -2,9 +2,9 @@
 
 import contextlib
 import datetime
+import io
 import math
 import platform
-import shutil
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,10 +19,18 @@ from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models import build_models
+from hw2_keras.models.encoder_decoder import EncoderDecoder
 from hw2_keras.runs import Run, open_run
 from hw2_keras.training import TASKS, captioning, devices, sampling
-from hw2_keras.training.callbacks import Checkpoint, EpochNumber, Progress, RunningLoss
+from hw2_keras.training.callbacks import (
+    Checkpoint,
+    EpochNumber,
+    Progress,
+    RunningLoss,
+    TensorBoard,
+)
 
+MOST_EPOCHS = 1_000_000
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
@@ -55,25 +63,25 @@ def train(
 
     Raises:
         UsageError: bad arguments, missing data, an encoder with other layers, a folder that
-            cannot be written or that another process has.
+            cannot be written, or one that another process trains in (``lock.Held``).
     """
     experiment = trainable(name)
-    learning_rate = check_rate(experiment.best_rate if learning_rate is None else learning_rate)
-    epochs = experiment.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+    protocol = protocol_of(experiment, learning_rate, epochs, seed)
     encoded_by = image_encoder(experiment, source, encoder)
     data = load_data(experiment.data, source=source)
-    folder = Path(out) / runs.folder_name(name, source, learning_rate, epochs, seed)
     identity = {
         "experiment": name,
-        "protocol": protocol_of(experiment, learning_rate, epochs, seed),
+        "protocol": protocol,
         "source": source,
         "fingerprint": data.fingerprint,
         **encoded_by,
     }
+    decided = (protocol[key] for key in ("learning_rate", "epochs", "seed"))
+    folder = Path(out) / runs.folder_name(name, source, *decided)
     if (folder / runs.RECORD).exists():
-        return _open_finished(folder, identity)
+        run = _open_finished(folder, identity)
+        _remove_leftovers(folder)
+        return run
     files.make_folder(folder)
     try:
         prepared = TASKS[experiment.task].prepare(data, Path(out), identity.get("encoder"))
@@ -82,24 +90,33 @@ def train(
             folder.rmdir()
         raise
     with lock.hold(folder, f"training {name}"):
-        _finish(experiment, prepared, data, identity, folder)
+        if not (folder / runs.RECORD).exists():  # nobody finished it in the meantime
+            record = _fit(experiment, prepared, data, identity, folder)
+            files.write_json(folder / runs.RECORD, record)
+        _remove_leftovers(folder)
+        (folder / lock.LOCK).unlink(missing_ok=True)
     return open_run(folder)
 
 
-def _finish(experiment: Experiment, prepared: Any, data: Any, identity: dict, folder: Path) -> None:
-    """Trains a run whose folder this process holds."""
-    if not (folder / runs.RECORD).exists():  # nobody else finished it in the meantime
-        record = _fit(experiment, prepared, data, identity, folder)
-        files.write_json(folder / runs.RECORD, record)
-    for leftover in (runs.CHECKPOINT, lock.LOCK):
-        (folder / leftover).unlink(missing_ok=True)
+def protocol_of(
+    experiment: Experiment, learning_rate: float | None, epochs: int | None, seed: int
+) -> dict[str, Any]:
+    """What decides how a run is trained, as its record keeps it; None means the homework's own.
 
-
-def protocol_of(experiment: Experiment, learning_rate: float, epochs: int, seed: int) -> dict:
-    """What decides how a run is trained, as its record keeps it."""
+    Raises:
+        UsageError: a number that nothing can be trained with.
+    """
+    learning_rate = experiment.best_rate if learning_rate is None else learning_rate
+    epochs = experiment.epochs if epochs is None else epochs
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
+    if not 1 <= epochs <= MOST_EPOCHS:
+        raise UsageError(f"epochs is {epochs}: expected a whole number from 1 to {MOST_EPOCHS:,}")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed is {seed}: expected a whole number from 0 to {2**32 - 1}")
     return {
         "optimizer": experiment.optimizer,
-        "learning_rate": learning_rate,
+        "learning_rate": float(learning_rate),
         "epochs": epochs,
         "batch_size": experiment.batch_size,
         "dropout": experiment.dropout,
@@ -152,13 +169,6 @@ def trainable(name: str) -> Experiment:
     return experiment
 
 
-def check_rate(learning_rate: float) -> float:
-    """Returns a usable learning rate or raises ``UsageError``."""
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
-    return float(learning_rate)
-
-
 def set_threads(name: str) -> None:
     """Keeps TensorFlow from splitting the operations of an encoder-decoder between threads.
 
@@ -199,16 +209,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
-    sizes = task.sizes(prepared)
-    keras.utils.set_random_seed(seed)
-    models = build_models(experiment, seed, **sizes)
-    model = getattr(models, "training", models)
-    optimizer = OPTIMIZERS[protocol["optimizer"]](
-        protocol["learning_rate"], clipvalue=experiment.clip_value
-    )
-    devices.allow_cudnn(model)
-    task.compile_model(model, optimizer)
-    optimizer.build(model.trainable_variables)
+    models, model = _compiled(experiment, protocol, task.sizes(prepared))
     monitor = experiment.metric if protocol["selection"] == "best" else None
     checkpoint = Checkpoint(folder, identity, monitor)
     checkpoint.restore(model)
@@ -227,56 +228,83 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
             EpochNumber(epoch),
             *task.callbacks(models, prepared, experiment),
             RunningLoss([row["loss"] for row in rows]),
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            TensorBoard(folder / "tensorboard", write_graph=False),
             checkpoint,
             Progress(label, epochs, int(train_batches.cardinality())),
         ],
     )
     checkpoint.select(model)
-    tested = rows[checkpoint.best_epoch() - 1]
+    weights = _weights_file(model)
+    files.write_atomically(folder / runs.WEIGHTS, lambda file: file.write(weights))
+    for name, vocabulary in task.vocabularies(data).items():
+        vocabulary.save(folder / runs.VOCABULARY.format(name))
+    return identity | _measured(experiment, models, prepared, data, checkpoint)
+
+
+def _compiled(
+    experiment: Experiment, protocol: dict, sizes: dict
+) -> tuple[keras.Model | EncoderDecoder, keras.Model]:
+    """All models of a run, and the one of them to fit, with its optimizer."""
+    keras.utils.set_random_seed(protocol["seed"])
+    models = build_models(experiment, protocol["seed"], **sizes)
+    model = getattr(models, "training", models)
+    optimizer = OPTIMIZERS[protocol["optimizer"]](
+        protocol["learning_rate"], clipvalue=experiment.clip_value
+    )
+    devices.allow_cudnn(model)
+    TASKS[experiment.task].compile_model(model, optimizer)
+    optimizer.build(model.trainable_variables)
+    return models, model
+
+
+def _measured(
+    experiment: Experiment, models: Any, prepared: Any, data: Any, checkpoint: Checkpoint
+) -> dict[str, Any]:
+    """What the record of a trained run says besides its identity."""
+    task = TASKS[experiment.task]
+    tested = checkpoint.rows[checkpoint.best_epoch() - 1]
     figures = {name: value for name, value in tested.items() if name != "epoch"}
     figures |= task.measure(models, prepared, experiment)
-    files.write_atomically(folder / runs.WEIGHTS, lambda file: _save_weights(model, file))
     vocabularies = task.vocabularies(data)
-    for name, vocabulary in vocabularies.items():
-        vocabulary.save(folder / runs.VOCABULARY.format(name))
-    return identity | {
+    return {
         "edition": experiment.edition,
         "finished": True,
         "best_of_sweep": False,
         "divergence": task.divergence(figures),
         "origin": data.origin,
         "notes": list(data.notes),
-        "sizes": sizes,
+        "sizes": task.sizes(prepared),
         "vocabularies": {name: v.fingerprint for name, v in vocabularies.items()},
         "tested_epoch": checkpoint.best_epoch(),
         "metrics": figures,
         "standard_errors": sampling.standard_errors(models, prepared, experiment, figures),
-        "training_seconds": round(checkpoint.seconds, 1),
-        **_made(),
-    }
-
-
-def _made() -> dict[str, Any]:
-    """When, on what and with which packages a run was trained, as its record keeps it."""
-    return {
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": devices.used(),
+        "training_seconds": round(checkpoint.seconds, 1),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("keras", "tensorflow", "numpy")},
     }
 
 
-def _save_weights(model: keras.Model, file) -> None:
-    # Keras insists on a file name of its own, so save there and copy into the atomic file.
-    path = Path(file.name).with_suffix(".weights.h5")
-    bare = keras.Model(model.input, model.output)  # without the optimizer's moments
-    try:
-        bare.save_weights(path)
-        with path.open("rb") as saved:
-            shutil.copyfileobj(saved, file)
-    finally:
-        path.unlink(missing_ok=True)
+class _InMemory(io.BytesIO):
+    """Keras writes weights into a ``BytesIO`` too, but looks at the ending of its name."""
+
+    def __str__(self) -> str:
+        return runs.WEIGHTS
+
+
+def _weights_file(model: keras.Model) -> bytes:
+    # Not straight to disk: HDF5 brings the process down where there is no space left.
+    file = _InMemory()
+    keras.Model(model.input, model.output).save_weights(file)  # without the optimizer's moments
+    return file.getvalue()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a finished run needs no more, and what a kill left half written."""
+    with contextlib.suppress(OSError):  # committed runs may lie where nothing can be written
+        for path in (folder / runs.CHECKPOINT, *folder.glob(f"{files.UNFINISHED}*")):
+            path.unlink(missing_ok=True)
 
 
 def _open_finished(folder: Path, identity: dict) -> Run:

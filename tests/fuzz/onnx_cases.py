@@ -8,6 +8,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import random
 import struct
 import threading
@@ -15,6 +16,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -505,7 +507,8 @@ def check_commands(seed: int, folder: Path) -> None:
     words = [rng.choice(WORDS) for _ in range(rng.randrange(1, 6))]
     if rng.random() < 0.7:
         words = [rng.choice(("run", "info", "convert", "web")), *words]
-    with contextlib.chdir(folder):
+    without_npm = mock.patch.dict(os.environ, PATH=str(folder))
+    with contextlib.chdir(folder), without_npm:
         check_command(words)
 
 

@@ -21,26 +21,22 @@ As a script it saves its figures under ``runs/tutorials/q1_parameters_and_attent
 # Only the second part of the first half trains anything, for a few seconds. An *epoch* is one pass
 # over all training images; ``--epochs`` changes their number.
 
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-from matplotlib.figure import Figure
-
-import hw2_keras as hw2  # before Keras, whose backend it sets
+from hw2_keras import tutorial  # before Keras, which it starts
 
 # isort: split
-from keras import layers, ops
+from dataclasses import replace
 
+import keras
+import numpy as np
+from keras import layers, ops
+from matplotlib.figure import Figure
+
+import hw2_keras as hw2
 from export import convert, runtime, verify
 from hw2_keras.plots import of_theory, style
 from hw2_keras.theory import attention, derivation, parameters
 
-sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
-import helpers
-
-options = helpers.arguments(epochs=8)
+options = tutorial.arguments(epochs=8)
 
 # %%
 # Question 1.1: the shapes in the CNN
@@ -51,6 +47,7 @@ options = helpers.arguments(epochs=8)
 # each map, two pixels at a time (its *stride*), and keeps the largest number in it. The last layer
 # is **linear**: each of its 10 outputs is a weighted sum of all 11*11*8 = 968 numbers left.
 
+tutorial.section("Question 1.1: the shapes in the CNN")
 conv, pool = parameters.output_size(28, window=5), parameters.output_size(24, window=4, stride=2)
 print("convolution:", conv.formula)
 print("pooling:    ", pool.formula)
@@ -63,12 +60,14 @@ print("flattened:  ", parameters.flat_size((pool.value, pool.value, 8)).formula)
 # added. It is the same filter at every place, so the size of the image does not enter. Pooling
 # learns nothing.
 
+tutorial.section("Question 1.2: its parameters")
 by_hand = parameters.parameter_cnn()
 print(derivation.format_derivation(by_hand))
 
 # %%
 # The same number must come from Keras, which counts the arrays that it really holds.
 
+keras.utils.set_random_seed(42)
 cnn = hw2.build("parameter_cnn")
 print(f"by hand {sum(layer.parameters for layer in by_hand):,}")
 print(f"Keras   {cnn.count_params():,}")
@@ -80,6 +79,7 @@ print(f"answer  {hw2.experiments['parameter_cnn'].parameters:,}")
 # A **multi-layer perceptron** (MLP) lays the pixels side by side and connects every one of the
 # 28*28*3 = 2,352 numbers to each of 100 hidden units. Every connection has a weight of its own.
 
+tutorial.section("Question 1.3: the network without convolutions")
 print(derivation.format_derivation(parameters.parameter_mlp()))
 mlp = hw2.build("parameter_mlp")
 print(f"Keras {mlp.count_params():,}, answer {hw2.experiments['parameter_mlp'].parameters:,}")
@@ -103,7 +103,7 @@ axes.set_yticks([0, 1], ["MLP", "CNN"])
 axes.set_xticks(range(0, 250_000, 50_000), [f"{tick:,}" for tick in range(0, 250_000, 50_000)])
 axes.set_xlabel("parameters")
 axes.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.75))
-helpers.show(figure, "parameters_by_layer")
+tutorial.show(figure, "parameters_by_layer")
 
 # %%
 # Do 23 times as many help?
@@ -112,6 +112,7 @@ helpers.show(figure, "parameters_by_layer")
 # channels hold the same picture. Both networks are trained alike and tested on images that they
 # have never seen.
 
+tutorial.section("Do 23 times as many help?")
 data = hw2.load_data("fashion", source=options.source)
 colour = {
     name: split._replace(image=split.image.repeat(3, axis=-1))
@@ -120,11 +121,15 @@ colour = {
 data = replace(data, **colour)
 
 rounds = options.epochs or 8
-builders = [lambda *_, name=name: hw2.build(name) for name in ("parameter_cnn", "parameter_mlp")]
-cnn, mlp = (helpers.fit(build, data, epochs=rounds, seed=42) for build in builders)
-scores = [helpers.score(model, data, model.name) for model in (cnn, mlp)]
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 print(f"{options.source} images, {rounds} epochs")
-print(helpers.format_scores(scores))
+for model in (cnn, mlp):
+    keras.utils.set_random_seed(42)  # the order of the images
+    model.compile("adam", loss, metrics=["accuracy"])
+    train, test = data.train, data.test
+    model.fit(train.image / np.float32(256), train.label, epochs=rounds, verbose=0)
+    _, accuracy = model.evaluate(test.image / np.float32(256), test.label, verbose=0)
+    print(f"{model.name}: {model.count_params():7,} parameters, {accuracy:.1%} of the test images")
 
 # %%
 # Parameters that have to be learned one by one, for each place in the image, need many more
@@ -144,6 +149,7 @@ print(helpers.format_scores(scores))
 # ``softmax`` makes every row positive with sum 1: row ``i`` of ``P`` says how much token ``i``
 # looks at each of the others.
 
+tutorial.section("Question 1.4: self-attention as one formula")
 n, D, d = 6, 16, 4
 rng = np.random.default_rng(42)
 X = rng.normal(size=(n, D))
@@ -186,6 +192,7 @@ print(f"largest difference from Keras: {np.abs(P_of_layer[0, 0] - P).max():.1e}"
 # ``√d``; without the division the softmax of a wide head puts nearly everything on one token, and
 # where a softmax is that sure its gradient is nearly 0: training stalls.
 
+tutorial.section("Two mistakes of the reports")
 for width in (4, 64, 1024):
     q, k = rng.normal(size=(2, 200, width))
     raw = q @ k.T
@@ -214,6 +221,7 @@ for name, head in (
 # the middle of ``A`` and cancel: ``W_Q B (W_K B⁻ᵀ)ᵀ = W_Q B B⁻¹ W_Kᵀ = W_Q W_Kᵀ``. From ``P``
 # alone nobody can tell which of the two heads was at work.
 
+tutorial.section("Question 1.5: two heads with the same probabilities")
 B = rng.normal(size=(d, d))
 W_Q2, W_K2 = attention.equivalent_head(W_Q, W_K, B)
 P2 = attention.probabilities(X, attention.score_matrix(W_Q2, W_K2))
@@ -228,7 +236,7 @@ for axes, (title, matrix) in zip(panels, pictures.items(), strict=True):
     axes.set_title(title, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
-helpers.show(figure, "two_heads")
+tutorial.show(figure, "two_heads")
 
 # %%
 # A computer rounds, and dividing by a nearly singular ``B`` makes the rounding visible. The
@@ -236,7 +244,7 @@ helpers.show(figure, "two_heads")
 # most to the one that it stretches least. The difference grows in proportion to it. A ``B`` that is
 # not invertible loses a direction for good, and there is no second head.
 
-helpers.show(of_theory.plot_head_difference(np.geomspace(1, 1e14, 15)), "condition")
+tutorial.show(of_theory.plot_head_difference(np.geomspace(1, 1e14, 15)), "condition")
 try:
     attention.equivalent_head(W_Q, W_K, np.ones((d, d)))
 except ValueError as error:
@@ -250,7 +258,8 @@ except ValueError as error:
 # are inside. ``verify`` compares the file with Keras on the test images before it is kept, and
 # ``load`` needs numpy and onnxruntime alone.
 
-path = helpers.file("parameter_cnn.onnx")
+tutorial.section("Take it away as one file")
+path = tutorial.file("parameter_cnn.onnx")
 facts = {
     "kind": "classifier",
     "experiment": cnn.name,

@@ -21,27 +21,22 @@ As a script it saves its figure under ``runs/tutorials/q1_convolution_as_a_matri
 # Only the end of the second part trains anything: a tiny network, for a few seconds. An *epoch* is
 # one pass over its training images.
 
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-
-import hw2_keras as hw2  # before Keras, whose backend it sets
+from hw2_keras import tutorial  # before Keras, which it starts
 
 # isort: split
+from dataclasses import replace
+
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+import hw2_keras as hw2
 from export import convert, runtime, verify
 from hw2_keras.plots import of_theory
 from hw2_keras.theory import attention, convolution, parameters
 
-sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
-import helpers
-
-options = helpers.arguments(epochs=20)
+options = tutorial.arguments(epochs=20)
 rng = np.random.default_rng(42)
 
 # %%
@@ -52,6 +47,7 @@ rng = np.random.default_rng(42)
 # multiplied by its own and summed. There are ``H - M + 1`` places from top to bottom and
 # ``W - N + 1`` from left to right, so the output ``z`` has that many rows and columns.
 
+tutorial.section("Question 1.1: the size of the output")
 H, W, M, N = 5, 6, 3, 3
 x, w = rng.normal(size=(H, W)), rng.normal(size=(M, N))
 z = convolution.convolve(x, w)
@@ -69,6 +65,7 @@ print("z has shape  ", z.shape)
 # When the filter lies at ``(r, s)``, the pixel ``(u, v)`` is under its element ``w[u - r, v - s]``,
 # if it has such an element. That is the entry; all others are 0.
 
+tutorial.section("Question 1.2: the matrix")
 matrix = convolution.toeplitz_matrix(w, (H, W))
 print("the matrix has shape", matrix.shape)
 i, j = 5, 8  # output pixel (1, 1), input pixel (1, 2): w[0, 1]
@@ -87,7 +84,7 @@ print(f"largest difference from Keras: {np.abs(by_keras - by_matrix).max():.1e}"
 # themselves are equal along every diagonal of blocks. Hence the name of the whole: **doubly blocked
 # Toeplitz**.
 
-helpers.show(of_theory.plot_matrix((M, N), (H, W)), "matrix")
+tutorial.show(of_theory.plot_matrix((M, N), (H, W)), "matrix")
 blocks = (W - N + 1, W)
 print("doubly blocked Toeplitz:", convolution.is_doubly_blocked_toeplitz(matrix, blocks))
 
@@ -99,6 +96,7 @@ print("doubly blocked Toeplitz:", convolution.is_doubly_blocked_toeplitz(matrix,
 # it breaks wherever a row of pixels ends. The smallest counter-example is an image of 3x3 and a
 # filter of 2x2.
 
+tutorial.section("Two reports and their slips")
 small = np.array([[1.0, 2.0], [3.0, 4.0]])
 small_matrix = convolution.toeplitz_matrix(small, (3, 3))
 print(small_matrix.astype(int))
@@ -121,6 +119,7 @@ print(f"entry (2, 3): right {right:.0f}, by report 002 {wrong:.0f}")
 # fill the whole matrix. The convolution leaves most entries at 0 (a pixel sees its neighbourhood
 # only) and repeats the few others (the same filter everywhere).
 
+tutorial.section("What the structure is worth")
 for side, window in ((6, 3), (28, 5), (224, 3)):
     counts = convolution.count_entries((window, window), (side, side))
     print(
@@ -149,6 +148,7 @@ print(f"largest difference from the tape: {np.abs(gradient - by_transpose).max()
 # numbers are left; the linear layer has ``3 h`` weights. In the rival network one fully connected
 # layer leads from all ``H W`` pixels to the same ``h`` numbers.
 
+tutorial.section("Question 1.3: how many parameters")
 print("h               =", parameters.HIDDEN_UNITS)
 print("convolution     =", parameters.CNN_PARAMETERS)
 print("fully connected =", parameters.DENSE_PARAMETERS)
@@ -173,6 +173,7 @@ print(f"by report 003: {parameters.dense_parameters_by_report_003(28, 28, 5, 5):
 # It is so small that it trains while you wait. Three classes of letters are enough for its three
 # outputs.
 
+tutorial.section("The network of the question")
 everything = hw2.load_data("kmnist", source=options.source)
 
 
@@ -186,31 +187,29 @@ splits = {name: three_classes(getattr(everything, name)) for name in ("train", "
 data = replace(everything, **splits, classes=everything.classes[:3])
 
 
-def question_cnn(shape, classes):
-    """conv 5x5, one filter -> max-pool 2x2 -> linear, without biases."""
-    pixels = keras.Input(shape, name="image")
-    maps = layers.Conv2D(1, 5, use_bias=False, name="conv")(pixels)
-    flat = layers.Flatten()(layers.MaxPooling2D(2)(maps))
-    return keras.Model(pixels, layers.Dense(classes, use_bias=False)(flat), name="question_cnn")
+keras.utils.set_random_seed(42)
+pixels = keras.Input((28, 28, 1), name="image")
+x = layers.Conv2D(1, 5, use_bias=False, name="conv")(pixels)  # 24x24x1
+x = layers.Flatten()(layers.MaxPooling2D(2)(x))  # 12*12 = 144 = h
+cnn = keras.Model(pixels, layers.Dense(3, use_bias=False)(x), name="question_cnn")
 
-
-def question_mlp(shape, classes):
-    """Fully connected to the same h numbers -> linear, without biases."""
-    pixels = keras.Input(shape, name="image")
-    hidden = layers.Dense(h, use_bias=False)(layers.Flatten()(pixels))
-    return keras.Model(pixels, layers.Dense(classes, use_bias=False)(hidden), name="question_mlp")
-
+x = layers.Dense(h, use_bias=False)(layers.Flatten()(pixels))  # 784 -> h
+mlp = keras.Model(pixels, layers.Dense(3, use_bias=False)(x), name="question_mlp")
 
 rounds = options.epochs or 20
-builders = (question_cnn, question_mlp)
-cnn, mlp = (helpers.fit(build, data, epochs=rounds, seed=42) for build in builders)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 print(f"{options.source} images of {', '.join(data.classes)}; {rounds} epochs")
-print(helpers.format_scores([helpers.score(m, data, m.name) for m in (cnn, mlp)]))
+for model in (cnn, mlp):
+    model.compile("adam", loss, metrics=["accuracy"])
+    train, test = data.train, data.test
+    model.fit(train.image / np.float32(256), train.label, epochs=rounds, verbose=0)
+    _, accuracy = model.evaluate(test.image / np.float32(256), test.label, verbose=0)
+    print(f"{model.name}: {model.count_params():7,} parameters, {accuracy:.1%} of the test images")
 
 # %%
 # One filter is little to tell letters apart with, and the second network has far more to work with;
 # weigh the difference in accuracy against the ratio of the parameters. And whatever it has learned,
-# the filter still is a matrix:
+# the filter still is a matrix, with as many rows as outputs and as many columns as pixels:
 
 print(f"{mlp.count_params() / cnn.count_params():.0f} times as many parameters")
 trained = cnn.get_layer("conv").kernel.numpy()  # (5, 5, 1, 1)
@@ -230,6 +229,7 @@ print(f"largest difference: {np.abs(sparse.dot(pixels.reshape(-1)) - by_layer).m
 # scores positive with sum 1. That is ``P = softmax(x' x'ᵀ)``, and the output ``P x'`` gives every
 # pixel a weighted mean of all pixels.
 
+tutorial.section("Question 1.4: self-attention on an image")
 colours = rng.uniform(size=(4, 4, 3))
 output, P = attention.image_attention(colours)
 print("P has shape", P.shape, "and rows that sum to", np.unique(P.sum(axis=1).round(9)))
@@ -264,7 +264,8 @@ print(f"brightest pixel {colours.max():.2f}, doubled {2 * colours.max():.2f}")
 # file with Keras on the test images before it is kept, and ``load`` needs numpy and onnxruntime
 # alone.
 
-path = helpers.file("question_cnn.onnx")
+tutorial.section("Take it away as one file")
+path = tutorial.file("question_cnn.onnx")
 facts = {
     "kind": "classifier",
     "experiment": cnn.name,
@@ -285,11 +286,11 @@ print(f"ONNX says {classify(picture)[0]}, the truth is {truth}")
 # %%
 # What to try next
 # ----------------
-# - Draw the matrix with ``stride=2`` or ``padding=1`` (``figures.plot_matrix`` takes both). Is it
+# - Draw the matrix with ``stride=2`` or ``padding=1`` (``of_theory.plot_matrix`` takes both). Is it
 #   still doubly blocked Toeplitz?
 # - Multiply the matrices of two 3x3 filters. Which single filter has their product, and how large
 #   is it?
-# - Give ``question_cnn`` four filters. By how many parameters does it grow, and what does the
+# - Give the convolution four filters. By how many parameters does it grow, and what does the
 #   accuracy do?
 # - Shuffle the pixels of ``colours`` and attend again: the output is shuffled alike. Self-attention
 #   does not know where a pixel is. Does a convolution?

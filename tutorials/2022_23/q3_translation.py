@@ -12,8 +12,9 @@ new model. Report 003 answered it and named beam search for the last part; here 
     python tutorials/2022_23/q3_translation.py                  # number words, made in code
     python tutorials/2022_23/q3_translation.py --source real    # the homework's sentences
 
-With ``--source real`` the finished runs in ``results`` are opened. Where there are none, or with
-another ``--out``, they are trained. Figures are saved under ``runs/tutorials/q3_translation``.
+With ``--source real`` the finished run with attention is opened from ``results``; the one without,
+which keeps its figures there but not its weights, is trained, and so are both with a new folder as
+``--out``. Figures are saved under ``runs/tutorials/q3_translation``.
 """
 
 # %%
@@ -23,27 +24,22 @@ another ``--out``, they are trained. Figures are saved under ``runs/tutorials/q3
 # noventa y nueve mil ...*. The rules of both languages are strict, so a few *epochs* (passes over
 # the training sentences) are enough, and no test number was seen in training.
 
-import sys
-from pathlib import Path
-
-import numpy as np
-
-import export
-import hw2_keras as hw2  # before Keras, whose backend it sets
+from hw2_keras import tutorial  # before Keras, which it starts
 
 # isort: split
-from keras import Model, ops
+import keras
+import numpy as np
+from keras import Model, layers, ops
 
+import export
+import hw2_keras as hw2
 from export.runtime import load
 from hw2_keras import decoding, metrics
 from hw2_keras.plots import curves, of_texts
 from hw2_keras.report import beams, tables
 from hw2_keras.training import sequences
 
-sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
-import helpers
-
-options = helpers.arguments(epochs=6)
+options = tutorial.arguments(epochs=6)
 data = hw2.load_data("translate", source=options.source)
 experiment = hw2.experiments["translate"]
 
@@ -54,13 +50,28 @@ experiment = hw2.experiments["translate"]
 # pads the shorter sentences of a batch to the length of the longest, 1 starts a sentence, 2 ends
 # it, and 3 stands for any character that training has not seen.
 
+tutorial.section("The sentences")
 for source, target in zip(data.train.source[:3], data.train.target[:3], strict=True):
     print(f"{source}\n  {target}")
 print(f"{len(data.train.source):,} training and {len(data.test.source):,} test pairs")
 print(f"{len(data.source_vocabulary)} Spanish and {len(data.target_vocabulary)} English symbols")
 
-source = data.source_vocabulary.encode_batch(data.test.source[:32])  # (32, S)
-target_in, target_out = sequences.target_arrays(data.test.target[:32], data.target_vocabulary)
+# %%
+# The network that writes reads its own sentence too, one character behind: it begins with the 1 and
+# ends by predicting the 2.
+
+
+def arrays(pairs, number):
+    """The first pairs as source (N, S), target_in and target_out (N, T), filled up with 0."""
+    source = data.source_vocabulary.encode_batch(pairs.source[:number])
+    ids = data.target_vocabulary.encode_batch(pairs.target[:number])
+    target_in = np.pad(ids, ((0, 0), (1, 0)), constant_values=1)
+    target_out = np.pad(ids, ((0, 0), (0, 1)))
+    target_out[np.arange(len(ids)), np.count_nonzero(ids, axis=1)] = 2
+    return source, target_in, target_out
+
+
+source, target_in, target_out = arrays(data.test, 32)
 print("the decoder reads: ", target_in[0])
 print("and should predict:", target_out[0])
 
@@ -73,6 +84,7 @@ print("and should predict:", target_out[0])
 # truth, the character error rate (CER). Both are called "error rate", and they are not the same: in
 # the mean a short sentence counts as much as a long one.
 
+tutorial.section("Two ways to count errors")
 written, truth = ["no", "i am very tired ."], ["go", "i am very tired ."]
 print(f"mean over sentences: (1/2 + 0/17) / 2  = {metrics.error_rate(written, truth):.3f}")
 print(f"all edits together:  (1 + 0) / (2 + 17) = {metrics.cer(written, truth):.3f}")
@@ -85,14 +97,84 @@ print(f"all edits together:  (1 + 0) / (2 + 17) = {metrics.cer(written, truth):.
 # reads from the left and one from the right, 64 numbers each; their last states together, 128
 # numbers, are all that the **decoder** gets. The decoder is an LSTM too: it starts in that state,
 # reads the character before and predicts the next one. An *embedding* is a table with one learned
-# vector for each symbol. Training goes in *batches* of 64 sentences and changes the weights after
-# each, by the rule *Adam*; *dropout* sets a random 30 % of the numbers to 0 meanwhile, so that no
-# unit can be relied on alone.
+# vector for each symbol. *Dropout* sets a random 30 % of the numbers to 0 while training, so that
+# no unit can be relied on alone. Beside each line stands the shape of what it gives, for ``B``
+# sentences of ``S`` Spanish and ``T`` English characters.
+
+tutorial.section("Question 3.1: encoder and decoder")
+sizes = {"source_size": len(data.source_vocabulary), "target_size": len(data.target_vocabulary)}
+spanish = keras.Input((None,), dtype="int32", name="spanish")  # (B, S)
+is_character = ops.not_equal(spanish, 0)  # (B, S), False at padding
+x = layers.Embedding(sizes["source_size"], 128)(spanish)  # (B, S, 128)
+x = layers.Dropout(0.3)(x)
+both_ways = layers.Bidirectional(layers.LSTM(64, return_sequences=True, return_state=True))
+memory, *states = both_ways(x, mask=is_character)  # (B, S, 128), and four states (B, 64)
+memory = layers.Dropout(0.3)(memory)
+h, c = ops.concatenate(states[::2], -1), ops.concatenate(states[1::2], -1)  # (B, 128) each
+
+english = keras.Input((None,), dtype="int32", name="english")  # (B, T), one character behind
+embedding = layers.ReversibleEmbedding(sizes["target_size"], 128)
+x = layers.Dropout(0.3)(embedding(english))  # (B, T, 128)
+q = layers.LSTM(128, return_sequences=True)(x, initial_state=[h, c])  # (B, T, 128)
+
+# %%
+# The last layer turns 128 numbers into a score for each English symbol. It has no table of its own
+# but uses the embedding's, in reverse: the weights are *tied*, see below. Only a bias is added.
+
+
+class Bias(layers.Layer):
+    """Adds one learned number per symbol to (B, T, symbols)."""
+
+    def build(self, shape):
+        self.bias = self.add_weight(shape=shape[-1:])
+
+    def call(self, x):
+        return x + self.bias
+
+
+dropout, bias = layers.Dropout(0.3), Bias()
+logits = bias(embedding(dropout(q), reverse=True))  # (B, T, symbols)
+network = Model([spanish, english], logits, name="without_attention")
+
+# %%
+# ``hw2.build`` makes the same network: as many parameters, and with the same weights the same
+# *logits*, the scores from which softmax makes probabilities. The weights are the package's, which
+# start as in the course's framework.
+
+
+def check(network, name):
+    """Start a network with the package's weights and compare the two."""
+    of_package = hw2.build(name, **sizes)
+    network.set_weights(of_package.get_weights())
+    gap = np.abs(network([source, target_in]) - of_package([source, target_in])).max()
+    print(f"{name}: {network.count_params():,} parameters; largest difference: {gap:.1e}")
+    assert gap < 1e-4 and network.count_params() == of_package.count_params()
+
+
+check(network, "translate")
+
+# %%
+# One epoch, by hand
+# ------------------
+# ``compile`` says what to minimise and how. The loss is the mean negative logarithm of the
+# probability of the right character, padding left out; the rule is *Adam*. ``fit`` goes through the
+# sentences in *batches* of 64 and changes the weights after each; here through the first 1,280.
+
+tutorial.section("One epoch, by hand")
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+network.compile(keras.optimizers.Adam(experiment.best_rate), loss)
+*inputs, outputs = arrays(data.train, 1280)
+network.fit(inputs, outputs, batch_size=experiment.batch_size, epochs=1, verbose=2)
+chance = np.log(sizes["target_size"])
+print(f"all {sizes['target_size']} symbols alike would have a loss of {chance:.2f}")
+
+# %%
+# The package follows the protocol: all sentences, all epochs, and after each the error of the
+# validation sentences. ``tutorial.train`` is ``hw2.train`` but for a finished run, which it opens.
 
 print(f"{experiment.optimizer}, rate {experiment.best_rate:g}, {experiment.epochs} epochs,")
 print(f"batches of {experiment.batch_size}, dropout {experiment.dropout}")
-
-without = helpers.train("translate", options)
+without = tutorial.train("translate", options, weights=True)
 models = without.models()
 
 # %%
@@ -104,8 +186,9 @@ models = without.models()
 #
 # The package builds two models from the same layers, ``training`` for the one and ``step`` for the
 # other. If they are the same network, stepping through the true characters must give the same
-# *logits* (the scores from which softmax makes probabilities).
+# logits.
 
+tutorial.section("Teacher forcing, and stepping")
 forced = models.training([source, target_in])  # (32, T, symbols)
 _, h, c = models.encoder(source)
 stepped = []
@@ -133,12 +216,14 @@ print("by package:", data.target_vocabulary.decode(by_package.numpy()))
 # -------------------
 # The decoder's embedding ``E`` (symbols x 128) turns a symbol into a vector. The last layer has to
 # do the reverse, a score for each symbol from a vector ``o``. The homework uses the same table for
-# both: ``logits = o Eᵀ + bias``. A symbol scores high where ``o`` points along its own vector.
+# both: ``logits = o Eᵀ + bias``. A symbol scores high where ``o`` points along its own vector. Our
+# network, with the trained weights, shows it: here ``o`` is ``q``.
 
-E = models.training.get_layer("target_embedding").embeddings
-bias = models.training.get_layer("logits").bias
-o = Model(models.training.input, models.training.get_layer("output_dropout").output)
-by_hand = ops.matmul(o([source, target_in]), ops.transpose(E)) + bias
+tutorial.section("Tied output weights")
+network.set_weights(models.training.get_weights())
+E = embedding.embeddings
+o = Model(network.input, q)([source, target_in])  # (32, T, 128)
+by_hand = ops.matmul(o, ops.transpose(E)) + bias.bias
 print(f"largest difference from the model: {np.abs(by_hand - forced).max():.1e}")
 print(f"weights saved: {E.shape[0]} x {E.shape[1]} = {E.shape[0] * E.shape[1]:,}", end=" ")
 print(f"of {models.training.count_params() + E.shape[0] * E.shape[1]:,}")
@@ -157,38 +242,43 @@ print(f"of {models.training.count_params() + E.shape[0] * E.shape[1]:,}")
 #     c    = sum over i of p[i] h[i]                  the context
 #
 # The logits are then made from ``tanh(W_oᵀ [q; c])`` instead of ``q``. ``W_q`` and ``W_o`` are
-# learned. It is called *bilinear* because the score is linear in ``q`` and in ``h[i]``.
+# learned. It is called *bilinear* because the score is linear in ``q`` and in ``h[i]``. The encoder
+# and the decoder's LSTM are the layers from above; five lines more, and the network attends.
 
-with_attention = helpers.train("translate_attention", options)
-models = with_attention.models()
-
-
-def bilinear(q, h, is_character, W_q):
-    """q (B, T, 128), h (B, S, 128), is_character (B, S) -> c (B, T, 128), p (B, T, S)."""
-    s = ops.matmul(ops.matmul(q, W_q), ops.transpose(h, (0, 2, 1)))  # (B, T, S)
-    s = ops.where(is_character[:, None], s, -1e9)  # padding: exp(-1e9) is exactly 0
-    p = ops.softmax(s)
-    return ops.matmul(p, h), p
-
+tutorial.section("Question 3.2: bilinear attention")
+W_q = layers.Dense(128, use_bias=False)
+s = ops.matmul(W_q(q), ops.transpose(memory, (0, 2, 1)))  # (B, T, S)
+p = ops.softmax(ops.where(is_character[:, None], s, -1e9))  # padding: exp(-1e9) is exactly 0
+context = ops.matmul(p, memory)  # (B, T, 128)
+o = layers.Dense(128, activation="tanh")(ops.concatenate([q, context], -1))  # (B, T, 128)
+logits = bias(embedding(dropout(o), reverse=True))  # (B, T, symbols)
+attending = Model([spanish, english], logits, name="with_attention")
+attending.summary()
+check(attending, "translate_attention")
 
 # %%
-# The package has the formula as a Keras layer; on the test sentences both give the same.
+# One epoch as before, then the protocol. The trained weights fit into our network, too.
 
-q = Model(models.training.input, models.training.get_layer("decoder_lstm").output[0])
-q, h = q([source, target_in]), models.encoder(source)[0]
-layer = models.training.get_layer("attention")
-c, p = bilinear(q, h, source != 0, layer.query_kernel)
-c_of_layer, p_of_layer = layer(q, h, mask=source != 0)
-print(f"largest difference of a context: {np.abs(c - c_of_layer).max():.1e}")
-print(f"largest difference of a weight:  {np.abs(p - p_of_layer).max():.1e}")
+attending.compile(keras.optimizers.Adam(experiment.best_rate), loss)
+attending.fit(inputs, outputs, batch_size=experiment.batch_size, epochs=1, verbose=2)
+
+with_attention = tutorial.train("translate_attention", options, weights=True)
+models = with_attention.models()
+attending.set_weights(models.training.get_weights())
+ours, theirs = (model([source, target_in]) for model in (attending, models.training))
+print(f"largest difference of a logit after training: {np.abs(ours - theirs).max():.1e}")
+weights = ops.convert_to_numpy(Model(attending.input, p)([source, target_in]))
+at_padding = np.where(source[:, None] == 0, weights, 0).max()
+print(f"the weights of a character sum to {weights.sum(-1).mean():.3f}; at padding {at_padding:g}")
 
 # %%
 # What attention is worth
 # -----------------------
 # The validation error per epoch, as the homework asks. The last epoch's network is tested.
 
+tutorial.section("What attention is worth")
 histories = {run.experiment.name: run.history for run in (without, with_attention)}
-helpers.show(curves.metric_curves(histories, "val_error_rate"), "curves")
+tutorial.show(curves.metric_curves(histories, "val_error_rate"), "curves")
 
 # %%
 # Each row of the next picture is an English character being written, each column a Spanish one;
@@ -199,7 +289,7 @@ ids = data.source_vocabulary.encode_batch([sentence])
 found = decoding.greedy(models, ids, experiment.max_length)
 characters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
-helpers.show(
+tutorial.show(
     of_texts.attention_map(look, data.source_vocabulary.split(sentence), characters), "attention"
 )
 
@@ -215,6 +305,7 @@ helpers.show(
 # makes it smaller. *Length normalisation* divides it by the number of characters. The report
 # suggested beam search and did not measure it:
 
+tutorial.section("Question 3.3: better without a new model")
 rows = beams.study(without) + beams.study(with_attention)
 print(beams.table(rows))
 drawn = [
@@ -227,7 +318,7 @@ drawn = [
     )
     for row in rows
 ]
-helpers.show(curves.beam_figure(drawn), "beams")
+tutorial.show(curves.beam_figure(drawn), "beams")
 
 # %%
 # *length* is the number of characters written for each one of the truth. Beam search can only
@@ -239,10 +330,12 @@ helpers.show(curves.beam_figure(drawn), "beams")
 #
 # Reported and reproduced
 # -----------------------
-# The last column is report 003's. It was measured on the homework's sentences, so compare it with
-# ours after a run with ``--source real``.
+# The last column is report 003's, after 50 epochs on the homework's sentences.
 
+tutorial.section("Reported and reproduced")
 print(f"{options.source} sentences, {with_attention.record['protocol']['epochs']} epochs")
+if options.source == "synthetic":
+    print("'reported' is the homework's sentences, 'this' is number words: do not compare")
 print(tables.seeds_table([without, with_attention]))
 
 # %%
@@ -260,7 +353,8 @@ print(f"all edits together  {metrics.cer(written, data.test.target):.4f}")
 # compares it with Keras on all test sentences before it is kept. ``load`` needs numpy and
 # onnxruntime alone.
 
-file = helpers.file("translate.onnx")
+tutorial.section("Take it away as one file")
+file = tutorial.file("translate.onnx")
 print(export.to_onnx(with_attention, file))
 translate = load(file)
 print(f"{sentence} -> {translate(sentence)}")
@@ -272,8 +366,8 @@ for text, score in translate(sentence, num_beams=5, n_best=3):
 # ----------------
 # - ``--epochs 20``: does the network without attention catch up?
 # - Translate a sentence twice as long as any in training. Which of the two networks breaks first?
-# - ``embedding_std`` in ``hw2_keras.models.encoder_decoder.build_encoder_decoder`` is the spread of
-#   the first embeddings, and through the tied weights of the first logits too. Try 0.1 instead of
-#   1.
-# - Reverse the Spanish sentences. Why did this help networks without attention?
+# - The first embeddings are drawn with a spread of 1, and through the tied weights so are the first
+#   logits. Multiply ``embedding.embeddings`` by 0.1 before ``fit``: what does the loss do?
+# - Reverse every Spanish sentence in ``arrays`` (``text[::-1]``) and ``fit`` the network without
+#   attention for ten epochs. Why did this help such networks?
 # - :ref:`sphx_glr_gallery_export_from_keras_to_any_app.py` goes on from the file.

@@ -22,29 +22,24 @@ As a script it saves its figures under ``runs/tutorials/q1_hopfield_networks``.
 # Nothing is trained here: a Hopfield network does not learn its patterns, it holds them. So the
 # number of ``--epochs``, which every tutorial takes, changes nothing.
 
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-
-import hw2_keras as hw2  # before Keras, whose backend it sets
+from hw2_keras import tutorial  # before Keras, which it starts
 
 # isort: split
+from dataclasses import replace
+
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
+import hw2_keras as hw2
 from export import convert, runtime, verify
 from hw2_keras.data.image_files import ImageSplit
 from hw2_keras.plots import of_theory
 from hw2_keras.theory import hopfield
 from hw2_keras.theory.attention import softmax
 
-sys.path.extend([str(Path(sys.argv[0]).resolve().parents[1]), ".."])  # for helpers.py
-import helpers
-
-options = helpers.arguments(epochs=1)
+options = tutorial.arguments(epochs=1)
 rng = np.random.default_rng(42)
 
 # %%
@@ -57,6 +52,7 @@ rng = np.random.default_rng(42)
 # log(Σ exp(β z)) / β``, a smooth version of the largest element of ``z``: never below it, and above
 # it by ``log(N)/β`` at most.
 
+tutorial.section("The energy")
 N, D, beta = 5, 8, 2.0
 X, q = rng.normal(size=(N, D)), rng.normal(size=D)
 z = X @ q
@@ -82,6 +78,7 @@ print(f"E1 {E1:.4f} + E2 {E2:.4f} = {E1 + E2:.4f}; E {hopfield.energy(q, X, beta
 # function bends: ``I`` for ``E₁``, and ``β Xᵀ (diag(p) - p pᵀ) X`` for ``-E₂``. TensorFlow
 # differentiates the same functions without being told the result.
 
+tutorial.section("Question 1.1: gradients and Hessians")
 variable = tf.Variable(q)
 with tf.GradientTape() as second, tf.GradientTape() as first:
     minus_E2 = tf.reduce_logsumexp(beta * tf.linalg.matvec(X, variable)) / beta
@@ -116,6 +113,7 @@ print(f"smallest eigenvalue of 600 Hessians of -E2: {lowest:.1e} (0 but for roun
 # the bottom of the bowl. The energy there is not above the bowl, and the bowl not above where we
 # started: **the energy cannot rise**. This is the *convex-concave procedure*.
 
+tutorial.section("Question 1.2: downhill without a step size")
 states = rng.normal(size=(1000, D)) * 2
 above = hopfield.tangent_bound(states, q, X, beta) - hopfield.energy(states, X, beta)
 print(f"bound minus energy: at least {above.min():.3f} at 1,000 states, ", end="")
@@ -136,7 +134,7 @@ print(f"largest change of the energy in 10,000 steps: {rises.max():+.1e} (0 but 
 
 triangle = np.array([[1.0, 0.0], [-0.5, 0.87], [-0.5, -0.87]])
 starts = rng.uniform(-1.2, 1.2, (8, 2))
-helpers.show(of_theory.plot_energy(4.0, triangle, starts), "energy")
+tutorial.show(of_theory.plot_energy(4.0, triangle, starts), "energy")
 
 # %%
 # Question 1.3: the step is attention
@@ -147,6 +145,7 @@ helpers.show(of_theory.plot_energy(4.0, triangle, starts), "energy")
 # Choose the identity for both and ``β = 1/√D``, and let several states be the rows of ``Q``. Then
 # the update of all of them at once *is* the layer. Keras's layer does not know that it is a memory:
 
+tutorial.section("Question 1.3: the step is attention")
 Q = rng.normal(size=(7, D))
 attend = layers.Attention(dtype="float64")
 layer_output = attend([Q[None] / np.sqrt(D), X[None]]).numpy()[0]
@@ -159,10 +158,11 @@ print(f"largest difference: {np.abs(updated - layer_output).max():.1e}")
 # Six pictures, one of each of six classes, turned into patterns of -1 and 1. A fifth of the pixels
 # is flipped, and the network has to find the original.
 
+tutorial.section("The memory at work")
 data = hw2.load_data("kmnist", source=options.source)
 first_of_class = [int(np.argmax(data.train.label == k)) for k in range(6)]
 patterns = np.where(data.train.image[first_of_class, ..., 0] > 100, 1, -1)
-helpers.show(of_theory.plot_storage(patterns), "storage")
+tutorial.show(of_theory.plot_storage(patterns), "storage")
 
 # %%
 # A small ``β`` weighs all patterns alike: every state falls to their mean. A large one gives one
@@ -171,7 +171,7 @@ helpers.show(of_theory.plot_storage(patterns), "storage")
 #
 # How much damage does it stand, and with which ``β``? ``1/√D`` is where attention would put it.
 
-helpers.show(of_theory.plot_retrieval(patterns), "retrieval")
+tutorial.show(of_theory.plot_retrieval(patterns), "retrieval")
 memory = patterns.reshape(6, -1).astype(float)
 betas = np.array([0.001, 0.01, 0.1, 1.0])
 print("share of the patterns found at beta", betas)
@@ -186,6 +186,7 @@ for share in (0.2, 0.4):
 # weights are the patterns. After three steps the last softmax says which pattern the state has come
 # to. Pictures come as pixels from 0 to 255, which the file divides by 256.
 
+tutorial.section("Take it away as one file")
 names = [data.classes[k] for k in range(6)]
 beta = 0.05
 similarity = layers.Dense(6, use_bias=False, name="similarity")  # q -> beta X q
@@ -209,7 +210,7 @@ pixels = np.where(damaged > 0, 255, 0).astype("uint8").reshape(-1, 28, 28, 1)
 copies = ImageSplit(pixels, np.tile(np.arange(6, dtype="int32"), 100))
 data = replace(data, test=copies, classes=tuple(names))
 
-path = helpers.file("hopfield_memory.onnx")
+path = tutorial.file("hopfield_memory.onnx")
 facts = {"kind": "classifier", "experiment": network.name, "source": data.source, "labels": names}
 parity = convert.write_verified(
     convert.classifier_graph(network, names),

@@ -5,17 +5,16 @@ Question 3: from phonemes to spelling
 Edition 2024-25. A dictionary says how a word sounds, one symbol per sound. Which letters write
 it? The question asks for a network that reads the sounds and writes the letters, first without and
 then with *attention*, and for two ways of letting it write: always the most probable letter, or a
-letter drawn at random from the probable ones. Report 004 answered it; every figure below stands
-beside the one that it printed.
+letter drawn at random from the probable ones. Report 004 answered it; its figures stand beside
+those printed here.
 
 .. code-block:: bash
 
     python tutorials/2024_25/q3_phonemes_to_spelling.py                  # made-up words
     python tutorials/2024_25/q3_phonemes_to_spelling.py --source real    # the homework's words
 
-With ``--source real`` the finished runs in ``results`` are opened. Where there are none, or with
-another ``--out``, they are trained. Figures are saved under
-``runs/tutorials/q3_phonemes_to_spelling``.
+With ``--source real`` the finished runs in ``results`` are opened. With a new folder as ``--out``
+they are trained. Figures are saved under ``runs/tutorials/q3_phonemes_to_spelling``.
 """
 
 # %%
@@ -24,30 +23,24 @@ another ``--out``, they are trained. Figures are saved under
 # The made-up words are spelled by rules, so a few epochs are enough to learn them; one *epoch* is
 # one pass over all training words. With ``--source real`` the homework's own number is used.
 
-import sys
-from pathlib import Path
-
-import numpy as np
-
-import export
-import hw2_keras as hw2  # before Keras, whose backend it sets
+from hw2_keras import tutorial  # before Keras, which it starts
 
 # isort: split
-from keras import Model, ops
+import keras
+import numpy as np
+from keras import Model, layers, ops
 
+import export
+import hw2_keras as hw2
 from export.runtime import load
 from hw2_keras import decoding, metrics
-from hw2_keras.experiments import experiments
-from hw2_keras.models import build_models
 from hw2_keras.plots import curves, of_runs, of_texts
 from hw2_keras.report import tables
 from hw2_keras.training import sequences
 
-sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
-import helpers
-
-options = helpers.arguments(epochs=12)
+options = tutorial.arguments(epochs=12)
 data = hw2.load_data("p2g", source=options.source)
+experiment = hw2.experiments["p2g"]
 
 # %%
 # The words
@@ -57,6 +50,7 @@ data = hw2.load_data("p2g", source=options.source)
 # together. The target is the spelling, one character after the other. A *vocabulary* numbers the
 # symbols of the training words; the numbers 0 to 3 are kept for padding, start, end and unknown.
 
+tutorial.section("The words")
 for source, target in zip(data.train.source[:4], data.train.target[:4], strict=True):
     print(f"{source:25} {target}")
 print(f"{len(data.train.source):,} training words, {len(data.test.source):,} test words")
@@ -74,6 +68,7 @@ print("ids of the first word:", data.source_vocabulary.encode(data.train.source[
 # test set by all letters of the truth. The **word error rate** (WER) is the share of words that are
 # not exactly right. One wrong letter in each word is a small CER and a WER of 1.
 
+tutorial.section("How wrong is a word?")
 written, truth = ["nite", "rough", "cat"], ["night", "rough", "cats"]
 print(f"CER {metrics.cer(written, truth):.3f}: 3 + 0 + 1 edits, 5 + 5 + 4 letters")
 print(f"WER {metrics.wer(written, truth):.3f}: 2 of 3 words")
@@ -86,19 +81,98 @@ print(f"WER {metrics.wer(written, truth):.3f}: 2 of 3 words")
 # *state*, two vectors ``h`` (what it shows) and ``c`` (what it keeps), from each step to the next.
 # The **decoder** is another LSTM. It starts from the encoder's last state and writes one letter per
 # step, reading the letter before. Everything that it knows about the word has to pass through those
-# 2 x 128 numbers.
-#
-# Training goes in *batches* of 64 words and changes the weights after each, by the rule *Adam*.
-# Meanwhile *dropout* sets a random 30 % of the numbers between the layers to 0, so that no unit can
-# be relied on alone. The protocol is in the registry; ``hw2.train`` follows it to the letter.
+# 2 x 128 numbers. An *embedding* is a table with one learned vector per symbol. *Dropout* sets a
+# random 30 % of the numbers to 0 while training, so that no unit can be relied on alone. Beside
+# each line stands the shape of what it gives, for ``B`` words of ``S`` phonemes and ``T`` letters.
 
-experiment = hw2.experiments["p2g"]
+tutorial.section("Question 3.1: without attention")
+sizes = {"source_size": len(data.source_vocabulary), "target_size": len(data.target_vocabulary)}
+sounds = keras.Input((None,), dtype="int32", name="sounds")  # (B, S)
+is_sound = ops.not_equal(sounds, 0)  # (B, S), False at padding
+x = layers.Embedding(sizes["source_size"], 128)(sounds)  # (B, S, 128)
+x = layers.Dropout(0.3)(x)
+both_ways = layers.Bidirectional(layers.LSTM(64, return_sequences=True, return_state=True))
+memory, *states = both_ways(x, mask=is_sound)  # (B, S, 128), and four states (B, 64)
+memory = layers.Dropout(0.3)(memory)
+h_0, c_0 = ops.concatenate(states[::2], -1), ops.concatenate(states[1::2], -1)  # (B, 128) each
+
+letters = keras.Input((None,), dtype="int32", name="letters")  # (B, T), one letter behind
+embedding = layers.ReversibleEmbedding(sizes["target_size"], 128)
+x = layers.Dropout(0.3)(embedding(letters))  # (B, T, 128)
+s = layers.LSTM(128, return_sequences=True)(x, initial_state=[h_0, c_0])  # (B, T, 128)
+
+# %%
+# The last layer turns 128 numbers into a *logit*, a score, for each letter; softmax makes
+# probabilities of them. It has no table of its own but uses the embedding's, in reverse. Only a
+# bias is added.
+
+
+class Bias(layers.Layer):
+    """Adds one learned number per letter to (B, T, symbols)."""
+
+    def build(self, shape):
+        self.bias = self.add_weight(shape=shape[-1:])
+
+    def call(self, x):
+        return x + self.bias
+
+
+dropout, bias = layers.Dropout(0.3), Bias()
+logits = bias(embedding(dropout(s), reverse=True))  # (B, T, symbols)
+network = Model([sounds, letters], logits, name="without_attention")
+
+# %%
+# ``hw2.build`` makes the same network: as many parameters, and with the same weights the same
+# logits. The weights are the package's, which start as in the course's framework. To compare, we
+# need words as numbers. The decoder reads the word one letter behind: it begins with the 1 and ends
+# by predicting the 2.
+
+
+def arrays(pairs, number):
+    """The first pairs as source (N, S), target_in and target_out (N, T), filled up with 0."""
+    source = data.source_vocabulary.encode_batch(pairs.source[:number])
+    ids = data.target_vocabulary.encode_batch(pairs.target[:number])
+    target_in = np.pad(ids, ((0, 0), (1, 0)), constant_values=1)
+    target_out = np.pad(ids, ((0, 0), (0, 1)))
+    target_out[np.arange(len(ids)), np.count_nonzero(ids, axis=1)] = 2
+    return source, target_in, target_out
+
+
+def check(network, name):
+    """Start a network with the package's weights and compare the two."""
+    of_package = hw2.build(name, **sizes)
+    network.set_weights(of_package.get_weights())
+    gap = np.abs(network([source, target_in]) - of_package([source, target_in])).max()
+    print(f"{name}: {network.count_params():,} parameters; largest difference: {gap:.1e}")
+    assert gap < 1e-4 and network.count_params() == of_package.count_params()
+
+
+source, target_in, _ = arrays(data.test, 64)
+is_symbol, is_letter = source != 0, target_in != 0
+check(network, "p2g")
+
+# %%
+# One epoch, by hand
+# ------------------
+# ``compile`` says what to minimise and how. The loss is the mean negative logarithm of the
+# probability of the right letter, padding left out; the rule is *Adam*. ``fit`` goes through the
+# words in *batches* of 64 and changes the weights after each; here through the first 1,280.
+
+tutorial.section("One epoch, by hand")
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+network.compile(keras.optimizers.Adam(experiment.best_rate), loss)
+*inputs, outputs = arrays(data.train, 1280)
+network.fit(inputs, outputs, batch_size=experiment.batch_size, epochs=1, verbose=2)
+chance = np.log(sizes["target_size"])
+print(f"all {sizes['target_size']} symbols alike would have a loss of {chance:.2f}")
+
+# %%
+# The package follows the protocol: all words, all epochs, and after each the CER of the validation
+# words. ``tutorial.train`` is ``hw2.train`` but for a finished run, which it opens.
+
 print(f"{experiment.optimizer}, rate {experiment.best_rate:g}, {experiment.epochs} epochs,")
 print(f"batches of {experiment.batch_size}, dropout {experiment.dropout}")
-
-without = hw2.train("p2g", epochs=options.epochs, source=options.source, out=options.out)
-network = hw2.build("p2g", **without.record["sizes"])
-print(f"{network.count_params():,} parameters")
+without = tutorial.train("p2g", options)
 
 # %%
 # After each epoch the network spells the validation words, and the epoch with the lowest CER there
@@ -124,52 +198,43 @@ print(f"tested epoch:          {without.record['tested_epoch']}")
 #
 # The letter is then predicted from ``tanh(W_out [c[t]; s[t]])``. ``W_s``, ``W_h`` and ``v`` are
 # learned with the rest.
+#
+# The words of a batch have different lengths and are filled up with zeros, the *padding*;
+# ``is_symbol`` says where the real symbols are. At padding the score becomes ``padding``, a number
+# far below any other, whose exponential is exactly 0.
 
-with_attention = hw2.train(
-    "p2g_attention", epochs=options.epochs, source=options.source, out=options.out
-)
-models = with_attention.models()
-print(f"{models.training.count_params():,} parameters")
-
-# %%
-# Written out, the three lines are these. The words of a batch have different lengths and are filled
-# up with zeros, the *padding*; ``is_symbol`` says where the real symbols are. At padding the score
-# becomes ``padding``, a number far below any other, whose exponential is exactly 0.
+tutorial.section("Question 3.2: Bahdanau's attention")
+W_s, W_h = (layers.Dense(128, use_bias=False, name=name) for name in ("W_s", "W_h"))
+v = layers.Dense(1, use_bias=False, name="v")
 
 
-def bahdanau(s, h, is_symbol, W_s, W_h, v, padding=-1e9):
+def bahdanau(s, h, is_symbol, padding=-1e9):
     """s (B, T, 128), h (B, S, 128), is_symbol (B, S) -> c (B, T, 128), alpha (B, T, S)."""
-    s_part = ops.expand_dims(ops.matmul(s, W_s), 2)  # (B, T, 1, 128)
-    h_part = ops.expand_dims(ops.matmul(h, W_h), 1)  # (B, 1, S, 128)
-    e = ops.matmul(ops.tanh(s_part + h_part), v)[..., 0]  # (B, T, S)
-    e = ops.where(is_symbol[:, None], e, padding)
-    alpha = ops.softmax(e)
+    e = v(ops.tanh(W_s(s)[:, :, None] + W_h(h)[:, None]))[..., 0]  # (B, T, S)
+    alpha = ops.softmax(ops.where(is_symbol[:, None], e, padding))
     return ops.matmul(alpha, h), alpha
 
 
+c, alpha = bahdanau(s, memory, is_sound)
+o = layers.Dense(128, activation="tanh", name="W_out")(ops.concatenate([s, c], -1))  # (B, T, 128)
+logits = bias(embedding(dropout(o), reverse=True))  # (B, T, symbols)
+attending = Model([sounds, letters], logits, name="with_attention")
+attending.summary()
+check(attending, "p2g_attention")
+
 # %%
-# The package has the same formula as a Keras layer. To compare the two we need what the layer gets,
-# ``s`` and ``h``, for a batch of test words.
+# The encoder and the decoder's LSTM are the layers from above. One epoch as before, then the
+# protocol. The trained weights fit into our network, too, and then it answers the same.
 
-source = data.source_vocabulary.encode_batch(data.test.source[:64])
-target_in, _ = sequences.target_arrays(data.test.target[:64], data.target_vocabulary)
-is_symbol, is_letter = source != 0, target_in != 0
+attending.compile(keras.optimizers.Adam(experiment.best_rate), loss)
+attending.fit(inputs, outputs, batch_size=experiment.batch_size, epochs=1, verbose=2)
 
-
-def attention_inputs(models):
-    """Return s, h and the layer with its three weights."""
-    lstm_output = models.training.get_layer("decoder_lstm").output[0]
-    s = Model(models.training.input, lstm_output)([source, target_in])
-    layer = models.training.get_layer("attention")
-    weights = (layer.query_kernel, layer.memory_kernel, layer.score_kernel)
-    return s, models.encoder(source)[0], layer, weights
-
-
-s, h, layer, weights = attention_inputs(models)
-c, alpha = bahdanau(s, h, is_symbol, *weights)
-c_of_layer, alpha_of_layer = layer(s, h, mask=is_symbol)
-print(f"largest difference of a context: {np.abs(c - c_of_layer).max():.1e}")
-print(f"largest difference of a weight:  {np.abs(alpha - alpha_of_layer).max():.1e}")
+with_attention = tutorial.train("p2g_attention", options, weights=True)
+models = with_attention.models()
+trained = models.training.get_weights()
+attending.set_weights(trained)
+ours, theirs = (model([source, target_in]) for model in (attending, models.training))
+print(f"largest difference of a logit after training: {np.abs(ours - theirs).max():.1e}")
 
 # %%
 # The mistake in report 004
@@ -178,12 +243,15 @@ print(f"largest difference of a weight:  {np.abs(alpha - alpha_of_layer).max():.
 # much depends on the scores of the real phonemes, and nothing else in the formula ties those to 0.
 # In a fresh network all scores are near 0, and padding weighs about as much as phonemes.
 
-fresh = build_models(experiments["p2g_attention"], **with_attention.record["sizes"])
+tutorial.section("The mistake in report 004")
+fresh = hw2.build("p2g_attention", **sizes).get_weights()
+inside = Model(attending.input, [s, memory])  # what attention gets
 print(f"{1 - is_symbol.mean():.2f} of this batch is padding; weight on it:")
-for name, each in (("before training", fresh), ("after training", models)):
-    s, h, _, weights = attention_inputs(each)
+for name, weights in (("before training", fresh), ("after training", trained)):
+    attending.set_weights(weights)
+    s, h = inside([source, target_in])
     for padding in (0.0, -1e9):
-        alpha = bahdanau(s, h, is_symbol, *weights, padding)[1]
+        alpha = bahdanau(s, h, is_symbol, padding)[1]
         on_padding = np.sum(np.where(is_symbol[:, None], 0, alpha), -1)[is_letter]
         print(
             f"  {name + ',':16} score {padding:6.0g}: {on_padding.mean():.3f} on average, "
@@ -199,8 +267,8 @@ for name, each in (("before training", fresh), ("after training", models)):
 row = np.argmin(is_symbol.sum(1))
 one, length = slice(row, row + 1), is_symbol[row].sum()
 for padding in (0.0, -1e9):
-    in_batch, _ = bahdanau(s[one], h[one], is_symbol[one], *weights, padding)
-    alone, _ = bahdanau(s[one], h[one, :length], is_symbol[one, :length], *weights, padding)
+    in_batch, _ = bahdanau(s[one], h[one], is_symbol[one], padding)
+    alone, _ = bahdanau(s[one], h[one, :length], is_symbol[one, :length], padding)
     change = np.abs(in_batch - alone)[0, is_letter[row]].max()
     print(f"score {padding:6.0g}: the shortest word's context changes by up to {change:.4f}")
 
@@ -209,25 +277,29 @@ for padding in (0.0, -1e9):
 # -----------------------
 # The homework asks for the validation CER per epoch of both networks in one figure.
 
+tutorial.section("What attention is worth")
 histories = {run.experiment.name: run.history for run in (without, with_attention)}
-helpers.show(curves.metric_curves(histories, "val_cer"), "curves")
+tutorial.show(curves.metric_curves(histories, "val_cer"), "curves")
 
 # %%
 # And this is where it looks. Each row is a letter being written, each column a phoneme; dark means
-# a weight near 1. The dark cells run down the diagonal because spelling follows the sounds in
-# order. Where a neighbour decides how a sound is written, the weight spreads to that neighbour.
+# a weight near 1. In a trained network the dark cells run down the diagonal because spelling
+# follows the sounds in order. Where a neighbour decides how a sound is written, the weight spreads
+# to that neighbour.
 
 word = max(data.test.source[:50], key=len)
 ids = data.source_vocabulary.encode_batch([word])
 found = decoding.greedy(models, ids, experiment.max_length)
-letters = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
+written = [data.target_vocabulary.tokens[i] for i in found.tokens[0, 0].numpy()]
 look = found.attention[0].numpy()
-helpers.show(of_texts.attention_map(look, data.source_vocabulary.split(word), letters), "attention")
+tutorial.show(
+    of_texts.attention_map(look, data.source_vocabulary.split(word), written), "attention"
+)
 
 # %%
 # The best, the median and the worst test words show what is left to learn.
 
-helpers.show(of_runs.pair_figures(with_attention)["examples"], "examples")
+tutorial.show(of_runs.pair_figures(with_attention)["examples"], "examples")
 
 # %%
 # Question 3.3: nucleus sampling
@@ -237,6 +309,9 @@ helpers.show(of_runs.pair_figures(with_attention)["examples"], "examples")
 # are nearly impossible are drawn now and then too, and one of them ruins the word. The **nucleus**
 # is the smallest set of most probable letters whose probabilities reach ``p`` together; only those
 # may be drawn.
+
+
+tutorial.section("Question 3.3: nucleus sampling")
 
 
 def nucleus(probabilities, p):
@@ -287,24 +362,26 @@ for number in (1, 2, 3):
 #
 # Reported and reproduced
 # -----------------------
-# The last column is report 004's. It was measured on the homework's words, so compare it with ours
-# after a run with ``--source real``.
+# The last column is report 004's, after 20 epochs on the homework's words.
 
+tutorial.section("Reported and reproduced")
 print(f"{options.source} words, {with_attention.record['protocol']['epochs']} epochs")
+if options.source == "synthetic":
+    print("'reported' is the homework's words, 'this' is made-up words: do not compare")
 print(tables.seeds_table([without, with_attention]))
 
 # %%
 # Without attention the whole word has to fit into the last state, and long words suffer. With
 # attention each letter can look at its own sound. Two things may set our network apart from report
-# 004's on the real words: the mask, and how the weights start (``embedding_std`` in
-# ``hw2_keras.models.encoder_decoder.build_encoder_decoder``).
+# 004's on the real words: the mask, and how the weights start (embeddings with a spread of 0.1).
 #
 # Take it away as one file
 # ------------------------
 # ``export.to_onnx`` writes network, vocabularies and search into one ``.onnx`` file and compares it
 # with Keras on all test words before it is kept. ``load`` needs numpy and onnxruntime alone.
 
-file = helpers.file("spell.onnx")
+tutorial.section("Take it away as one file")
+file = tutorial.file("spell.onnx")
 print(export.to_onnx(with_attention, file))
 spell = load(file)
 print(f"{word} -> {spell(word)}")
@@ -319,6 +396,6 @@ for text, score in spell(word, num_beams=5, n_best=3):
 #   0.5``. Towards 0 it becomes greedy search. What happens to the CER and to WER@3?
 # - ``--search beam --num-beams 5`` compares whole words instead of single letters; see
 #   :ref:`sphx_glr_gallery_2022_23_q3_translation.py`.
-# - Put ``MASKED_SCORE = 0.0`` into ``hw2_keras/models/attention.py``, delete the run and train
-#   again: what does report 004's mistake cost? Which words pay for it?
+# - Build ``attending`` with ``bahdanau(s, memory, is_sound, padding=0.0)`` and ``fit`` it for ten
+#   epochs, then the right one for ten: what does report 004's mistake cost? Which words pay for it?
 # - :ref:`sphx_glr_gallery_export_from_keras_to_any_app.py` goes on from the file.

@@ -23,29 +23,27 @@ another ``--out``, it is trained. Files are written to ``runs/tutorials/from_ker
 # The speller is the one of edition 2024-25, Question 3, with attention. A *run* is a folder with
 # its weights, its vocabularies (which symbol has which number) and a record of how it was made.
 
+from hw2_keras import tutorial  # before Keras, which it starts
+
+# isort: split
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 
 import export
-import hw2_keras as hw2
 from export.runtime import ModelError, load
 from hw2_keras import metrics
 from hw2_keras.plots import of_texts
 
-sys.path[:0] = [str(Path(sys.argv[0]).resolve().parents[1]), ".."]  # for tutorials/helpers.py
-import helpers
-
-options = helpers.arguments(epochs=8)
-run = hw2.train("p2g_attention", epochs=options.epochs, source=options.source, out=options.out)
+options = tutorial.arguments(epochs=8)
+run = tutorial.train("p2g_attention", options, weights=True)
 print(*sorted(path.name for path in run.path.iterdir()))
 
 # %%
@@ -56,7 +54,7 @@ print(*sorted(path.name for path in run.path.iterdir()))
 # and the largest difference of a score and of an attention weight. A file that fails is not left
 # behind. On the command line it is ``python -m export convert RUN -o spell.onnx``.
 
-file = helpers.file("spell.onnx")
+file = tutorial.file("spell.onnx")
 parity = export.to_onnx(run, file)
 print(parity)
 
@@ -170,7 +168,7 @@ print(f"share of wrong words {wrong:.4f}, in Keras {run.metrics['test_wer']:.4f}
 
 text, look = spell(word, attention=True)
 figure = of_texts.attention_map(look, word.split(), [*text, "end"])
-helpers.show(figure, "attention")
+tutorial.show(figure, "attention")
 
 # %%
 # When the input is wrong
@@ -195,7 +193,7 @@ except ModelError as error:
 # them as an input, ``uniforms``: the same numbers give the same text in Python, in Node and in a
 # browser. ``load`` draws them from a seed.
 
-sampler_file = helpers.file("sample.onnx")
+sampler_file = tutorial.file("sample.onnx")
 parity = export.to_onnx(run, sampler_file, search="nucleus")
 print(f"{parity.different_answers} different answers in {parity.examples} words")
 sample = load(sampler_file)

@@ -8,6 +8,9 @@ const MANIFEST = "models.json";
 const place = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
+/** A path as an address: a name may hold # and ?. */
+const address = (path) => path.split("/").map(encodeURIComponent).join("/");
+
 const say = (text) => (place("status").textContent = text);
 const fail = (error) => (place("error").textContent = error ? error.message : "");
 
@@ -45,7 +48,7 @@ async function load(entry, wasmBytes) {
   try {
     runtime ??= download("runtime/ort.wasm", onBytes).then(startRuntime);
     runtime.catch(() => (runtime = null));
-    const [ort, bytes] = await Promise.all([runtime, download(encodeURI(entry.file), onBytes)]);
+    const [ort, bytes] = await Promise.all([runtime, download(address(entry.file), onBytes)]);
     return await openModel(ort, entry, bytes);
   } finally {
     bar.hidden = true;
@@ -58,10 +61,10 @@ async function route(manifest) {
   const entry = named ?? manifest.models[0];
   current = entry;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.textContent === entry.name) link.ariaCurrent = "page";
+    if (link.hash === `#${encodeURIComponent(entry.name)}`) link.ariaCurrent = "page";
     else link.removeAttribute("aria-current");
   }
-  document.title = `${entry.name} in your browser`;
+  document.title = `${entry.words} in your browser`;
   fail(null);
   place("panel").replaceChildren();
   place("about").replaceChildren(...about(entry, manifest.runtime));
@@ -90,7 +93,7 @@ function about(entry, { package: name }) {
     "Runs with": name,
   };
   const rows = Object.entries(facts).filter(([, text]) => text);
-  const link = h("a", { href: encodeURI(entry.file), download: "" }, entry.file.split("/").at(-1));
+  const link = h("a", { href: address(entry.file), download: "" }, entry.file.split("/").at(-1));
   return [
     h("h2", {}, "About this file"),
     h(
@@ -105,8 +108,8 @@ function about(entry, { package: name }) {
 
 try {
   const manifest = JSON.parse(new TextDecoder().decode(await download(MANIFEST, () => {})));
-  const links = manifest.models.map(({ name }) =>
-    h("a", { href: `#${encodeURIComponent(name)}` }, name),
+  const links = manifest.models.map(({ name, words }) =>
+    h("a", { href: `#${encodeURIComponent(name)}`, title: name }, words),
   );
   document.querySelector("nav").replaceChildren(...links);
   addEventListener("hashchange", () => route(manifest));

@@ -18,6 +18,8 @@ export async function openModel(ort, entry, bytes) {
   return { ...entry, ort, session };
 }
 
+const MAX_BEAMS = 100; // more take a browser minutes
+
 const int64 = (model, value) => new model.ort.Tensor("int64", [BigInt(value)], []);
 
 /** The source as the file takes it; `source` is a text, or {data, width, height} of a picture. */
@@ -55,6 +57,9 @@ export async function classify(model, image) {
  * for each of `rows` (its tokens and its end), or null for a model without.
  */
 export async function search(model, source, numBeams, maxLength = model.max_length) {
+  if (!(numBeams <= MAX_BEAMS)) {
+    throw new Error(`${numBeams} beams are too many: the most is ${MAX_BEAMS}.`);
+  }
   const outputs = await model.session.run({
     ...feeds(model, source),
     num_beams: int64(model, numBeams),

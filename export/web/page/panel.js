@@ -4,7 +4,7 @@ import { h, newest } from "./dom.js";
 import { classify, sample, search } from "./model.js";
 import { pixels, resize } from "./picture.js";
 import { pictureSource, textSource } from "./sources.js";
-import { isBlank, split } from "./text.js";
+import { isBlank, named, nearest, read } from "./text.js";
 import * as views from "./views.js";
 
 /** The elements for a model; `say` tells progress, `fail` an error. */
@@ -52,7 +52,7 @@ async function answerWith(model, source, options, answer, say) {
   }
   const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
   const { elements, summary, milliseconds } = await show(model, source, options.values());
-  answer.replaceChildren(...elements, ...unknown(model, source));
+  answer.replaceChildren(...notes(model, source), ...elements);
   say(`${summary}, in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`);
 }
 
@@ -112,15 +112,19 @@ function answerElements(model, source, texts) {
   return [picture, best, views.nBest(texts)];
 }
 
-/** Names the symbols that the model has never seen. */
-function unknown(model, source) {
+/** Names the symbols that were read as another one, and those that the model has never seen. */
+function notes(model, source) {
   if (!takesText(model)) return [];
-  const known = new Set(model.symbols);
-  const foreign = [...new Set(split(source, model))].filter((s) => !known.has(s));
-  if (!foreign.length) return [];
-  return [
-    h("p", { className: "note" }, `Unknown to the model, read as <unk>: ${foreign.join(" ")}`),
-  ];
+  const { changed, unknown } = read(source, model);
+  const lines = [...changed].map(([from, to]) => `Read ${named(from)} as ${named(to)}.`);
+  if (unknown.length) {
+    const hints = unknown
+      .map((symbol) => [symbol, nearest(symbol, model)])
+      .filter(([, near]) => near)
+      .map(([symbol, near]) => `; for ${symbol} did you mean ${named(near)}?`);
+    lines.push(`Unknown to the model, read as <unk>: ${unknown.join(" ")}${hints.join("")}`);
+  }
+  return lines.map((line) => h("p", { className: "note" }, line));
 }
 
 /** The options of a kind: their elements, and `values()`, which throws for a wrong one. */

@@ -24,6 +24,7 @@ export function pictureSource(model, options, give, fail) {
     accept: "image/*",
     onchange: () => file.files.length && show(file.files[0]),
   });
+  const kind = model.image_shape ? "A picture" : "An aerial picture";
   const zone = h(
     "label",
     {
@@ -41,7 +42,7 @@ export function pictureSource(model, options, give, fail) {
         else fail(new Error("That was no file: drop a PNG or JPEG picture."));
       },
     },
-    h("span", {}, `${describe(model)} Drop it here, or`),
+    h("span", {}, `${kind} of any size. Drop it here, or`),
     file,
   );
   const examples = model.examples.map(({ name, picture }) =>
@@ -52,17 +53,25 @@ export function pictureSource(model, options, give, fail) {
       name,
     ),
   );
-  return [pad?.element ?? "", zone, exampleRow(examples), ...options];
+  return [...known(model), ...exampleRow(examples), pad?.element ?? "", zone, ...options];
 }
 
-function describe(model) {
-  if (!model.image_shape) return "An aerial picture of any size.";
-  return model.image_shape[2] === 1 ? "A picture, light on dark." : "A photograph.";
+/** What the model knows: a sentence, and its characters where it reads characters. */
+function known(model) {
+  if (!model.knows) return [];
+  const signs = model.signs
+    ? Object.entries(model.signs).map(([name, sign]) =>
+        h("li", {}, h("img", { src: sign, alt: "", width: 40, height: 40 }), name),
+      )
+    : [];
+  const list = h("ul", { className: "signs", ariaLabel: "Characters" }, ...signs);
+  return [h("p", { className: "knows" }, model.knows), signs.length ? list : ""];
 }
 
 function exampleRow(buttons) {
-  if (!buttons.length) return "";
-  return h("div", { className: "examples", role: "group", ariaLabel: "Examples" }, ...buttons);
+  if (!buttons.length) return [];
+  const row = { className: "examples", role: "group", ariaLabel: "Examples" };
+  return [h("p", { className: "what" }, "Examples to load"), h("div", row, ...buttons)];
 }
 
 function drawingPad(give) {
@@ -71,7 +80,7 @@ function drawingPad(give) {
     width: PAD,
     height: PAD,
     role: "img",
-    ariaLabel: "Drawing pad, for mouse, pen or finger; examples and picture files are below",
+    ariaLabel: "Drawing pad, for mouse, pen or finger; there are examples and picture files too",
   });
   const context = pad.getContext("2d");
   const clear = () => {
@@ -110,7 +119,7 @@ function drawingPad(give) {
       "div",
       { className: "drawing" },
       pad,
-      h("p", {}, "Draw, filling the square.", button),
+      h("p", {}, "Or draw, filling the square.", button),
     ),
     show: (picture) => context.drawImage(picture, 0, 0, PAD, PAD),
   };
@@ -143,7 +152,7 @@ export function textSource(model, options, give) {
   const append = (symbol) => write(`${input.value.trimEnd()} ${symbol}`.trim());
   const keys = model.source_kind === "speller" ? symbolKeys(model, append) : "";
   const field = h("div", { className: "field" }, label, input);
-  return [field, exampleRow(examples), ...options, keys];
+  return [field, ...exampleRow(examples), ...options, keys];
 }
 
 function symbolKeys(model, write) {

@@ -55,9 +55,23 @@ export function heatMap({ rows, columns, weights }) {
     h("thead", {}, h("tr", {}, h("td", {}), ...head)),
     h("tbody", {}, ...body),
   );
-  const scroll = { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Attention" };
   const caption = "Attention: what was read (across) to write each character (down)";
-  return h("figure", {}, h("figcaption", {}, caption), h("div", scroll, table));
+  return h("figure", {}, h("figcaption", {}, caption), ...scrollable(table));
+}
+
+/** A wide table, and a line that says so while its end is out of sight. */
+function scrollable(table) {
+  const cue = h("p", { className: "cue", hidden: true }, "Scroll sideways for the rest →");
+  const region = { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Attention" };
+  const scroll = h("div", region, table);
+  const tell = () => {
+    const left = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;
+    cue.hidden = left < 2;
+    scroll.classList.toggle("cut", left >= 2);
+  };
+  scroll.addEventListener("scroll", tell);
+  new ResizeObserver(tell).observe(scroll);
+  return [cue, scroll];
 }
 
 /** Pixels (gray or RGB) as a canvas of their own size. */

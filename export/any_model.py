@@ -1,0 +1,337 @@
+"""A reader's own Keras model as one file: any classifier, any encoder-decoder.
+
+The contract of an encoder and a step, of N texts and S source positions:
+
+1. ``encoder(source)`` returns a dict of tensors; the first axis of each is the batch.
+2. ``step(token, ...)`` takes ``token`` int32 (N,) and by name what it needs of that dict, or all of
+   it with ``token`` as one dict.
+3. It returns a dict with ``logits`` float32 (N, V): scores of the next token, before the softmax.
+4. An entry that it changes, a *state*, it returns too, under its own name, dtype and shape.
+5. One axis of a state may grow, as that of a key/value cache does; it may start with size 0.
+6. A cache of fixed length needs its position as a state too, int32 (N,).
+7. It may return ``attention`` float32 (N, S): where it looked.
+8. Either is a functional, sequential or subclassed model, or a function with a signature. A lone
+   tensor counts as ``memory`` of an encoder and as ``logits`` of a step.
+9. Text reaches the encoder as ``source`` int32 (N, S), padded with 0 at the end; images as uint8.
+10. Layers run as in inference: no dropout, nothing stateful, only operators that tf2onnx knows.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+
+from export import convert, network, stepping, verify
+from export.runtime import Found, Generator, ModelError, Sampler, load
+from export.sources import Array, Image, Target, Text
+
+RANDOM, GIVEN = "random", "given"  # examples that a file is compared on
+MADE_FROM = {"keras": keras.__version__, "tensorflow": tf.__version__, "onnx": onnx.__version__}
+
+
+def classifier(
+    model: keras.Model,
+    path: str | os.PathLike,
+    labels: Sequence[str],
+    images: np.ndarray | None = None,
+    scale: float = 1 / 256,
+) -> verify.Parity:
+    """Writes any Keras image classifier as one file and verifies it against Keras.
+
+    Args:
+        model: float32 images (N, H, W, C) or (N, H, W) -> logits (N, K), or probabilities, which
+            are recognised by their sums.
+        path: the ``.onnx`` file; the parity report goes beside it as ``.parity.json``.
+        labels: the K names of the classes, in the order of the outputs.
+        images: uint8 (N, H, W, C), raw pixels to verify with. Default: random ones, and the
+            report says so.
+        scale: what raw pixels are multiplied by. Default: 1/256; 1 for a model that scales.
+
+    Returns:
+        The parity report. A file that fails it is not left behind.
+
+    Raises:
+        ModelError: bad labels, images or path, a model that cannot be converted, or a file that
+            disagrees with Keras.
+    """
+    path = Path(path)
+    convert.check_options(path, "classification", "beam", 1.0)
+    shape = image_shape(model, images)
+    given = GIVEN if images is not None else RANDOM
+    if images is None:
+        rng = np.random.default_rng(verify.SEED)
+        images = rng.integers(0, 256, (max(verify.BATCH_SIZES), *shape), np.uint8)
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+        raise ModelError(
+            f"images are {images.dtype} {images.shape}: expected raw pixels, uint8 "
+            f"(N, {', '.join(map(str, shape))})"
+        )
+    predict = probabilities_of(model, shape, scale, images)
+    expected = predict(tf.constant(images)).numpy()
+    check_labels(labels, expected.shape)
+    graph = convert.image_graph(predict, shape, list(labels), model)
+    facts = {"kind": "classifier", "labels": list(labels)}
+
+    def compare(file: Path) -> verify.Parity:
+        return verify.compare_probabilities(file, model.name, given, images, expected)
+
+    return convert.write_verified(graph, facts | described(model.name, given), path, compare)
+
+
+def image_shape(model: keras.Model, images: np.ndarray | None) -> tuple[int, int, int]:
+    """(H, W, C) of a classifier's images.
+
+    Raises:
+        ModelError: the model does not say it and no images are given.
+    """
+    inputs = getattr(model, "inputs", None)
+    shape = inputs[0].shape[1:] if inputs else None if images is None else np.shape(images)[1:]
+    if shape is not None and len(shape) == 2:
+        shape = (*shape, 1)
+    if shape is None or len(shape) != 3 or None in shape:
+        raise ModelError(
+            f"{model.name!r} takes {shape}: expected one input (N, H, W, C) of known size; build "
+            "the model with keras.Input, or give images"
+        )
+    return tuple(shape)
+
+
+def probabilities_of(
+    model: keras.Model, shape: tuple[int, int, int], scale: float, images: np.ndarray
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from raw pixels to probabilities.
+
+    Raises:
+        ModelError: the model fails on the images or does not give (N, K).
+    """
+    inputs = getattr(model, "inputs", None)
+    without_channel = bool(inputs) and len(inputs[0].shape) == 3
+
+    def outputs(image: tf.Tensor) -> tf.Tensor:
+        scaled = tf.cast(image, tf.float32) * scale
+        return model(scaled[..., 0] if without_channel else scaled, training=False)
+
+    network.specifications(
+        lambda image: {"outputs": outputs(image)},
+        tf.TensorSpec((None, *shape), tf.uint8, "image"),
+        "classifier",
+    )
+    found = np.asarray(outputs(tf.constant(images)))
+    if found.ndim != 2 or len(found) != len(images):
+        raise ModelError(f"{model.name!r} gives {found.shape}: expected logits (N, K)")
+    sums = np.abs(found.sum(1) - 1).max()
+    if found.min() >= 0 and sums < 1e-4:
+        return outputs
+    return lambda image: tf.nn.softmax(outputs(image))
+
+
+def check_labels(labels: Sequence[str], shape: tuple[int, int]) -> None:
+    """Raises ``ModelError`` for labels that do not name the outputs."""
+    if len(labels) != shape[1]:
+        raise ModelError(f"{len(labels)} labels for {shape[1]} outputs: expected one for each")
+    if bad := [label for label in labels if not isinstance(label, str) or not label.strip()]:
+        raise ModelError(f"label {bad[0]!r}: expected a name that is not blank")
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if list(labels).count(label) > 1)
+        raise ModelError(f"label {twice!r} is there twice: expected a name for each output")
+
+
+def generator(
+    encoder: Callable,
+    step: Callable,
+    path: str | os.PathLike,
+    vocabulary: Sequence[str],
+    source: Text | Image | Array,
+    sources: Sequence | None = None,
+    search: str = "beam",
+    max_length: int = 50,
+    length_penalty: float = 1.0,
+    start: int = 1,
+    end: int = 2,
+    pad: int | None = 0,
+    separator: str | None = None,
+) -> verify.Parity:
+    """Writes any Keras encoder-decoder with its search as one file and verifies it against Keras.
+
+    Args:
+        encoder, step: models or functions, see the contract above.
+        path: the ``.onnx`` file; the parity report goes beside it as ``.parity.json``.
+        vocabulary: a string for every id of the logits, specials included.
+        source: what the encoder reads: ``Symbols``, ``Characters``, ``Words``, ``Image`` or
+            ``Array``.
+        sources: examples to verify with, as the file takes them. Default: random ones, and the
+            report says so.
+        search: "beam" (greedy search is its case of one beam) or "nucleus" (a sampler).
+        max_length: longest text in tokens, its end included, unless an application asks for
+            another.
+        length_penalty: exponent of the length by which a text's log-probability is divided.
+        start, end: ids of the token before the first and of the one after the last.
+        pad: the id that ended texts go on with; None for a model without one.
+        separator: between the tokens of a text, "" or " ". Default: " " where a token has
+            several characters.
+
+    Returns:
+        The parity report. A file that fails it is not left behind.
+
+    Raises:
+        ModelError: a bad argument, a model that breaks the contract or cannot be converted, or a
+            file that disagrees with Keras.
+    """
+    path = Path(path)
+    convert.check_options(path, "generation", search, length_penalty)
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
+        raise ModelError(f"max_length is {max_length!r}: expected a whole number, at least 1 token")
+    specials = {start, end, pad}
+    if separator is None:
+        ordinary = [token for i, token in enumerate(vocabulary) if i not in specials]
+        separator = " " * any(len(token) > 1 for token in ordinary if isinstance(token, str))
+    target = Target(vocabulary, separator, start, end, pad)
+    source = described_array(source, encoder)
+    traced = network.trace(encoder, step, convert.source_spec(source), len(target.tokens))
+    examples = examples_of(source, sources)
+    graph = convert.search_graph(traced, source, target, search, length_penalty)
+    name = network.name_of(step, "generator")
+    given = RANDOM if sources is None else GIVEN
+    facts = {
+        "kind": "sampler" if search == "nucleus" else source.kind,
+        "source_kind": source.kind,
+        "search": search,
+        "length_penalty": length_penalty,
+        "max_length": max_length,
+        "vocabulary_sizes": {"target": len(target.tokens)},
+    }
+    if isinstance(source, Text):
+        facts["vocabulary_sizes"]["source"] = len(source.tokens)
+        facts["symbols"] = list(source.spelled)
+        facts["unknown"] = source.unknown
+    case = Case(traced, source, target, examples, max_length, length_penalty)
+    return convert.write_verified(
+        graph,
+        facts | described(name, given),
+        path,
+        lambda file: compare_texts(file, name, given, case),
+    )
+
+
+def described_array(source: Text | Image | Array, encoder: Callable) -> Text | Image | Array:
+    """The source; of an ``Array`` with shape and dtype.
+
+    Raises:
+        ModelError: no source of this package, or an array that nobody describes.
+    """
+    if not isinstance(source, Text | Image | Array):
+        raise ModelError(
+            f"source is {source!r}: expected Symbols, Characters, Words, Image or Array of export"
+        )
+    if not isinstance(source, Array):
+        return source
+    inputs = getattr(encoder, "inputs", None)
+    shape = source.shape if source.shape is not None or not inputs else inputs[0].shape[1:]
+    dtype = source.dtype or (inputs[0].dtype if inputs else None)
+    if shape is None or dtype is None:
+        raise ModelError(
+            "the encoder does not say what its source is: expected Array(shape, dtype), for "
+            'example Array((None,), "int32")'
+        )
+    return Array(tuple(shape), np.dtype(dtype).name)
+
+
+def examples_of(source: Text | Image | Array, sources: Sequence | None) -> Sequence:
+    """What to verify with, as many as the largest batch.
+
+    Raises:
+        ModelError: examples that the reader refuses.
+    """
+    count = max(verify.BATCH_SIZES)
+    if sources is None:
+        return source.random(count, np.random.default_rng(verify.SEED))
+    examples = source.checked(sources)
+    rows = np.arange(count) % len(examples)
+    return examples[rows] if isinstance(examples, np.ndarray) else [examples[i] for i in rows]
+
+
+def described(name: str, given: str) -> dict[str, object]:
+    """The facts about a model of which nothing but its name is known."""
+    return {"experiment": name, "source": given, "versions": MADE_FROM}
+
+
+class Case(NamedTuple):
+    """What a file is compared with."""
+
+    traced: network.Traced
+    source: Text | Image | Array
+    target: Target
+    examples: Sequence
+    max_length: int
+    length_penalty: float
+
+
+def compare_texts(path: Path, name: str, given: str, case: Case) -> verify.Parity:
+    """Compares a file with stepping its encoder and step in Keras.
+
+    Each batch size takes the batch that Keras takes: a model that does not mask its padding may
+    answer otherwise in another.
+    """
+    model, keras_model = load(path), stepping.model_of(case.traced)
+    different, largest, looks = 0, 0.0, []
+    for search in verify.searches(model).values():
+        for size in verify.BATCH_SIZES:
+            for rows in batches(size, len(case.examples)):
+                expected = stepped(keras_model, case, search, rows)
+                found = answered(model, case, search, rows)
+                different += int((found.texts != expected.texts).sum())
+                difference = verify.largest_difference(found.scores, expected.scores)
+                largest = max(largest, difference)
+                if found.attention is not None:
+                    looks.append(verify.attention_difference(found, expected))
+    return verify.Parity(
+        experiment=name,
+        source=given,
+        examples=len(case.examples),
+        batch_sizes=verify.BATCH_SIZES,
+        different_answers=different,
+        max_difference=largest,
+        metric=None,
+        keras=None,
+        onnx=None,
+        bytes=path.stat().st_size,
+        tolerance=verify.SCORE_TOLERANCE,
+        attention_difference=max(looks) if looks else None,
+    )
+
+
+def batches(size: int, total: int) -> list[slice]:
+    """Two batches of a size, one of all examples."""
+    return [slice(start, start + size) for start in range(0, total, size)][: 1 + (size < total)]
+
+
+def uniforms_of(case: Case) -> np.ndarray:
+    shape = (len(case.examples), case.max_length)
+    return np.random.default_rng(verify.SEED).random(shape, np.float32)
+
+
+def stepped(model: stepping.Model, case: Case, search: int | None, rows: slice) -> Found:
+    """What Keras answers; ``search`` is the width of the beam, None for a sample."""
+    source, target = case.source.encode(case.examples[rows]), case.target
+    if search is None:
+        uniforms = uniforms_of(case)[rows]
+        return stepping.nucleus(model, source, target, case.length_penalty, verify.TOP_P, uniforms)
+    limits = case.max_length, case.length_penalty
+    if search == 1:
+        return stepping.greedy(model, source, target, *limits)
+    return stepping.beam(model, source, target, *limits, search)
+
+
+def answered(model: Generator | Sampler, case: Case, search: int | None, rows: slice) -> Found:
+    """What the file answers."""
+    sources, size = case.examples[rows], rows.stop - rows.start
+    if search is not None:
+        return model.search(sources, search, batch_size=size)
+    found = model.sample(sources, verify.TOP_P, uniforms=uniforms_of(case)[rows], batch_size=size)
+    return Found(found.texts[:, None], found.scores[:, None], None)

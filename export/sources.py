@@ -1,0 +1,267 @@
+"""What an encoder reads and a search writes, as an application gives and gets it.
+
+export.Symbols(["<pad>", "<start>", "<end>", "<unknown>", "h", "ə", "l"])
+export.Image(224, 224)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from export.runtime import ModelError
+
+MOST_TOKENS = 12  # of a random text
+PAD = 0  # of every source
+
+
+@dataclass(frozen=True)
+class Text:
+    """Texts, which reach the encoder as ``source`` int32 (N, S), padded with 0 at the end.
+
+    Args:
+        tokens: a string for every id, specials included; 0 is padding.
+        start, end: ids that no text spells, whatever their strings; None where there is none.
+        unknown: id of what the list does not hold; None where the model has none: such a token
+            is then an error in Python and padding in other runtimes.
+
+    Raises:
+        ModelError: repeated or blank tokens, or a special outside of the list.
+    """
+
+    tokens: Sequence[str]
+    start: int | None = 1
+    end: int | None = 2
+    unknown: int | None = 3
+    kind: ClassVar[str]
+    joined_by: ClassVar[str] = " "
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        ids = {"start": self.start, "end": self.end, "unknown": self.unknown}
+        name = type(self).__name__
+        check_tokens(name, self.tokens, {"pad": PAD} | ids, " " if self.joined_by else "")
+
+    @property
+    def spelled(self) -> dict[str, int]:
+        """The ids of the tokens that a text can spell."""
+        specials = {PAD, self.start, self.end, self.unknown}
+        return {token: i for i, token in enumerate(self.tokens) if i not in specials}
+
+    def random(self, count: int, rng: np.random.Generator) -> list[str]:
+        """So many texts of one to twelve random tokens."""
+        tokens = [token for token in self.spelled if token.strip()]
+        texts = (rng.choice(tokens, rng.integers(1, MOST_TOKENS + 1)) for _ in range(count))
+        return [self.joined_by.join(text) for text in texts]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """What reaches the encoder: ids int32 (N, S) of texts that the runtime accepts."""
+        unknown = PAD if self.unknown is None else self.unknown
+        rows = [[self.spelled.get(token, unknown) for token in self.split(t)] for t in texts]
+        ids = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
+        for row, found in zip(ids, rows, strict=True):
+            row[: len(found)] = found
+        return ids
+
+    def split(self, text: str) -> list[str]:
+        """The tokens of a text, known or not."""
+        return text.split()
+
+    def checked(self, texts: Sequence[str]) -> list[str]:
+        """The texts as a list.
+
+        Raises:
+            ModelError: no text, something else, or a blank one.
+        """
+        found = [texts] if isinstance(texts, str) else list(texts)
+        if bad := [text for text in found if not isinstance(text, str) or not text.strip()]:
+            raise ModelError(f"sources hold {bad[0]!r}: expected texts that are not blank")
+        if not found:
+            raise ModelError("sources hold nothing: expected one text at least")
+        return found
+
+
+@dataclass(frozen=True)
+class Symbols(Text):
+    """Symbols with white space between them, such as phonemes. Arguments as for ``Text``."""
+
+    kind: ClassVar[str] = "speller"
+
+
+@dataclass(frozen=True)
+class Words(Text):
+    """Sentences of words with white space between them. Arguments as for ``Text``."""
+
+    kind: ClassVar[str] = "words"
+
+
+@dataclass(frozen=True)
+class Characters(Text):
+    """Sentences by characters of one code point each (NFC). Arguments as for ``Text``."""
+
+    kind: ClassVar[str] = "translator"
+    joined_by: ClassVar[str] = ""
+
+    def split(self, text: str) -> list[str]:
+        return list(text)
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pictures of any size, which reach the encoder as uint8 (N, height, width, 3).
+
+    Raises:
+        ModelError: a size below 1.
+    """
+
+    height: int
+    width: int
+    kind: ClassVar[str] = "captioner"
+
+    def __post_init__(self) -> None:
+        if not (self.height > 0 and self.width > 0):
+            raise ModelError(f"Image({self.height}, {self.width}): expected pixels, 1 or more")
+
+    def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """So many images of coarse noise."""
+        coarse = rng.integers(0, 256, (count, 4, 4, 3), np.uint8)
+        rows = np.arange(self.height) * 4 // self.height
+        columns = np.arange(self.width) * 4 // self.width
+        return coarse[:, rows][:, :, columns]
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """What reaches the encoder, images of this size."""
+        return images
+
+    def checked(self, images: np.ndarray) -> np.ndarray:
+        """The images, uint8 (N, height, width, 3).
+
+        Raises:
+            ModelError: other shapes or dtypes, or none at all.
+        """
+        images, shape = np.asarray(images), (self.height, self.width, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            raise ModelError(
+                f"sources are {images.dtype} {images.shape}: expected raw pixels, uint8 (N, "
+                f"{self.height}, {self.width}, 3)"
+            )
+        return images
+
+
+@dataclass(frozen=True)
+class Array:
+    """Numbers as they are: a prompt, an initial state, features.
+
+    Args:
+        shape: of one example, None for a free axis. Default: that of the encoder's input, which
+            a plain function does not tell.
+        dtype: e.g. "int32". Default: that of the encoder's input.
+    """
+
+    shape: tuple[int | None, ...] | None = None
+    dtype: str | None = None
+    kind: ClassVar[str] = "array"
+
+    def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Normal numbers, or whole numbers of 0 and 1; free axes get the size 5."""
+        shape = (count, *(5 if size is None else size for size in self.shape))
+        if np.issubdtype(self.dtype, np.floating):
+            return rng.normal(size=shape).astype(self.dtype)
+        return rng.integers(0, 2, shape).astype(self.dtype)
+
+    def encode(self, arrays: np.ndarray) -> np.ndarray:
+        """What reaches the encoder, the arrays themselves."""
+        return arrays
+
+    def checked(self, arrays: np.ndarray) -> np.ndarray:
+        """The arrays in the source's dtype.
+
+        Raises:
+            ModelError: another shape or kind of numbers, or none at all.
+        """
+        arrays = np.asarray(arrays)
+        sizes = zip(arrays.shape[1:], self.shape, strict=False)
+        fits = arrays.ndim == 1 + len(self.shape) and all(b in (None, a) for a, b in sizes)
+        if not fits or not len(arrays) or not np.can_cast(arrays.dtype, self.dtype, "same_kind"):
+            raise ModelError(
+                f"sources are {arrays.dtype} {arrays.shape}: expected {self.dtype} "
+                f"{('N', *self.shape)}"
+            )
+        return arrays.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The vocabulary of what a search writes.
+
+    Args:
+        tokens: a string for every id of the logits, specials included.
+        separator: what stands between two tokens of a text, "" or " ".
+        start, end: ids of the token before the first and of the one after the last.
+        pad: id that ended texts go on with; None where there is none.
+
+    Raises:
+        ModelError: repeated or blank tokens, or a special outside of the list.
+    """
+
+    tokens: Sequence[str]
+    separator: str = ""
+    start: int = 1
+    end: int = 2
+    pad: int | None = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        ids = {"start": self.start, "end": self.end, "pad": self.pad}
+        check_tokens("vocabulary", self.tokens, ids, self.separator)
+        if self.separator not in ("", " "):
+            raise ModelError(f"separator {self.separator!r}: expected '' or ' '")
+        if self.filler == self.end:
+            raise ModelError(f"pad and end are both {self.end}: expected another pad, or None")
+
+    @property
+    def filler(self) -> int:
+        """The id that ended texts go on with; it is not spelled."""
+        return self.start if self.pad is None else self.pad
+
+    @property
+    def silent(self) -> set[int]:
+        """Ids that are not spelled."""
+        return {self.filler, self.start, self.end}
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids up to the first end."""
+        spelled = []
+        for i in map(int, ids):
+            if i == self.end:
+                break
+            if i not in self.silent:
+                spelled.append(self.tokens[i])
+        return self.separator.join(spelled)
+
+
+def check_tokens(
+    name: str, tokens: Sequence[str], specials: dict[str, int | None], separator: str
+) -> None:
+    """Raises ``ModelError`` for a list that does not say which id is which string."""
+    for special, i in specials.items():
+        if i is not None and not 0 <= i < len(tokens):
+            raise ModelError(
+                f"{special} is {i}, the {name} holds {len(tokens)} strings: expected 0 to "
+                f"{len(tokens) - 1}"
+            )
+    seen: dict[str, int] = {}
+    for i, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise ModelError(f"{name}[{i}] is {token!r}: expected a string for every id")
+        if i in specials.values():
+            continue
+        blank = token == "" or (separator and token.split() != [token])
+        if blank:
+            raise ModelError(
+                f"{name}[{i}] is {token!r}: expected a string"
+                + (" without white space" if separator else " that is not empty")
+            )
+        if seen.setdefault(token, i) != i:
+            raise ModelError(f"{name} holds {token!r} twice, as {seen[token]} and {i}")

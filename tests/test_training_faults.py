@@ -1,0 +1,87 @@
+"""Training on disks and under kills that break it: no epoch is lost, no traceback, no leftover."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hw2_keras as hw2
+from hw2_keras import files, runs
+from hw2_keras.cli import main
+
+NAME = "kmnist_cnn-synthetic-rate0.0005-epochs1-seed42"
+WRITES = (runs.CHECKPOINT, runs.HISTORY, runs.WEIGHTS, runs.RECORD)  # of one epoch, in order
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the package catches it."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    return hw2.train("kmnist_cnn", epochs=1, out=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.parametrize("last", WRITES)
+def test_a_kill_behind_any_write_loses_nothing(
+    last: str, uninterrupted: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, written = os.replace, []
+
+    def replace(source, target) -> None:
+        original(source, target)
+        written.append(Path(target).name)
+        if Path(target).name == last:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(Killed):
+            hw2.train("kmnist_cnn", epochs=1, out=tmp_path)
+    assert tuple(name for name in written if name in WRITES) == WRITES[: WRITES.index(last) + 1]
+    (tmp_path / NAME / f"{files.UNFINISHED}half").write_bytes(b"half")  # a kill leaves such too
+    again = hw2.train("kmnist_cnn", epochs=1, out=tmp_path)
+    assert again.history == uninterrupted.history and len(again.history["epoch"]) == 1
+    assert again.metrics == uninterrupted.metrics
+    found = {path.name for path in again.path.iterdir()}
+    assert found == {runs.HISTORY, runs.WEIGHTS, runs.RECORD, "tensorboard"}
+
+
+def test_logs_that_cannot_be_written_do_not_end_a_run(
+    uninterrupted: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "tensorboard").write_text("a file where the folder should be")
+    run = hw2.train("kmnist_cnn", epochs=1, out=tmp_path)
+    assert run.metrics == uninterrupted.metrics
+    assert "no TensorBoard logs" in capsys.readouterr().err
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4,000 kB, which holds one checkpoint of fashion_cnn and no weights."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4000k", "tmpfs", str(folder)]
+    if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(disk: Path) -> None:
+    command = [sys.executable, "-m", "hw2_keras", "train", "fashion_cnn", "--epochs", "1"]
+    command += ["--out", str(disk)]
+    full = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert full.returncode == 2, full.stderr
+    assert "No space left on device" in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    (folder,) = disk.iterdir()
+    kept = {path.name for path in folder.iterdir()}
+    assert {runs.CHECKPOINT, runs.HISTORY} <= kept and runs.WEIGHTS not in kept
+    subprocess.run(["mount", "-o", "remount,size=40m", str(disk)], check=True)
+    assert main(["train", "fashion_cnn", "--epochs", "1", "--out", str(disk)]) == 0
+    assert len(hw2.open_run(folder).history["epoch"]) == 1
