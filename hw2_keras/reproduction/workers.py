@@ -38,7 +38,7 @@ from hw2_keras.reproduction.trainer import (
 
 COMPARED = ("keras", "tensorflow", "numpy", "hw2-keras")  # what decides a run, besides Python
 PLUGIN = "hw2-trainers"
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 30
 
 
 class Shared(NamedTuple):
