@@ -40,6 +40,8 @@ UNKNOWN = 0xFFFD  # stands for a character that no vocabulary holds
 MAX_FIELDS = 500_000  # of protocol buffer messages: half a second
 MAX_DEPTH = 100  # of messages in messages, as protocol buffers have it
 MAX_LOOPS = 50
+MAX_AXIS = 2**16  # declared for whole numbers
+MAX_SHAPE = 1024  # bytes of the list of axes
 MAX_STEPS = 4096  # tokens of one text; rounds of one loop
 MAX_WORK = 10_000_000  # nodes, each times the rounds of the loops around it
 MAX_BEAMS = 1000
@@ -855,6 +857,11 @@ def _problem(model: dict) -> str:
         return "holds training information or functions: export it again"
     if problem := _problem_of_loops(model[7][0]):
         return f"could run without end ({problem}): export it again"
+    graphs, definitions = list(_graphs(model[7][0])), _definitions(model[7][0])
+    if max(map(_declared_axis, graphs)) > MAX_AXIS or any(
+        _made_axis(node, definitions) > MAX_AXIS for node in nodes
+    ):
+        return f"has a list that could be a shape of over {MAX_AXIS:,} axes: export it again"
     return ""
 
 
@@ -1055,6 +1062,41 @@ def _contents(model: dict) -> tuple[list[dict], list[dict]]:
         sparse += (*attribute.get(22, []), *attribute.get(23, []))
     tensors += (part for each in sparse for part in (*each.get(1, []), *each.get(2, [])))
     return nodes, tensors
+
+
+# Where these operators take the axes of what they make.
+_MAKING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Range": 1}
+
+
+def _made_axis(node: dict, definitions: dict[str, list[tuple[str, dict]]]) -> float:
+    """The longest axis that a node makes as a stored constant says; 0 where none says it."""
+    place, inputs = _MAKING.get(_text(node, 4)), node.get(1, [])
+    if place is None or place >= len(inputs):
+        return 0
+    largest = 0.0
+    for kind, source in definitions.get(inputs[place], []):
+        stored = [source] if kind == "tensor" else []
+        if kind == "node" and _text(source, 4) == "Constant":
+            stored = [tensor for each in source.get(5, []) for tensor in each.get(5, [])]
+        for tensor in stored:
+            size = sum(len(v) for field in (5, 7, 9) for v in tensor.get(field, []))
+            largest = max(largest, np.inf if size > MAX_SHAPE else _largest_of_tensor(tensor))
+    return largest
+
+
+def _declared_axis(graph: dict) -> int:
+    """The longest axis that a graph declares for int64.
+
+    Whole numbers could be a shape, and onnxruntime follows shapes before a file is open: one of
+    a thousand million numbers is a tensor of as many axes to it, and takes minutes.
+    """
+    found = 0
+    for value in (each for field in (11, 12, 13) for each in graph.get(field, [])):
+        for tensor in (t for kind in value.get(2, []) for t in kind.get(1, [])):
+            if tensor.get(1) == [7]:
+                axes = (axis for shape in tensor.get(2, []) for axis in shape.get(1, []))
+                found = max(found, *(axis.get(1, [0])[0] for axis in axes), 0)
+    return found
 
 
 # Operators that give no number and no axis larger than one of those in their first inputs.
