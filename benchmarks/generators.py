@@ -24,6 +24,10 @@ from hw2_keras.data.vocabulary import EOS, SOS, SPECIALS, Vocabulary
 NETWORK = "p2g_attention"
 VOCABULARY = Vocabulary((*SPECIALS, *map(chr, range(0x100, 0x100 + 90))), " ")
 SYMBOLS, STEPS = 7, 9
+RESULTS = Path(__file__).parents[1] / "results"
+COMMITTED = RESULTS / "onnx" / "p2g_attention.onnx"
+RUN = RESULTS / "p2g_attention-real-rate0.003-epochs20-seed42"
+REAL = "p ɹ ə n ʌ n s"
 PAIRS = 7  # of alternating runs
 SECONDS = 0.3  # of one run
 
@@ -59,6 +63,7 @@ def rows() -> Iterator[Row]:
         measured = alternate(partial(searches_per_second, folder, 1, 5), ours, PAIRS)
         yield row("batch 1, beam 5 / greedy", measured, 1 / 3)
         yield encoder_row(folder)
+        yield from general_rows(folder)
         yield from cold_rows(folder)
 
 
@@ -77,6 +82,48 @@ def encoder_row(folder: str) -> Row:
         partial(calls_per_second, ours, SECONDS), partial(calls_per_second, theirs, SECONDS), PAIRS
     )
     return Row("spelling", "encoder, batch 1 / tf2onnx", "calls/s", *measured, at_least=5.0)
+
+
+def general_rows(folder: str) -> Iterator[Row]:
+    """A file of today against the committed one, whose statements were written by hand."""
+    ours = str(Path(folder, "general.onnx"))
+    with worker() as keras_worker:
+        keras_worker(keras_export_committed, ours)
+    for size in (1, 64):
+        measured = alternate(
+            partial(file_searches_per_second, ours, size),
+            partial(file_searches_per_second, str(COMMITTED), size),
+            PAIRS,
+        )
+        yield row(f"batch {size}, general way / hand-written statements", measured, 1 / 1.2)
+
+
+def file_searches_per_second(path: str, batch_size: int) -> float:
+    """Rate of greedy search in a file of real phonemes."""
+    search = partial(opened(path).search, [REAL] * batch_size, 1)
+    return calls_per_second(search, SECONDS)
+
+
+@functools.cache
+def opened(path: str):
+    """A file, opened by our runtime."""
+    from export.runtime import load
+
+    return load(path)
+
+
+def keras_export_committed(path: str) -> None:
+    """Exports the committed run's network anew."""
+    from export import convert
+    from hw2_keras.runs import open_run
+
+    run = open_run(RUN)
+    names = ("source", "target")
+    source, target = (Vocabulary.load(RUN / f"vocabulary.{name}.json") for name in names)
+    model = convert.generator_graph(run.models(), target, source)
+    facts = convert.generator_facts(target, source, "beam", 1.0, 50)
+    convert.add_metadata(model, facts | {"experiment": NETWORK})
+    Path(path).write_bytes(model.SerializeToString())
 
 
 def cold_rows(folder: str) -> Iterator[Row]:

@@ -40,6 +40,7 @@ def classifier(
     labels: Sequence[str],
     images: np.ndarray | None = None,
     scale: float = 1 / 256,
+    strings: bool = True,
 ) -> verify.Parity:
     """Writes any Keras image classifier as one file and verifies it against Keras.
 
@@ -51,6 +52,8 @@ def classifier(
         images: uint8 (N, H, W, C), raw pixels to verify with. Default: random ones, and the
             report says so.
         scale: what raw pixels are multiplied by. Default: 1/256; 1 for a model that scales.
+        strings: False makes a file for runtimes without strings: ``label_id`` comes out, the
+            labels are in the metadata.
 
     Returns:
         The parity report. A file that fails it is not left behind.
@@ -75,7 +78,7 @@ def classifier(
     predict = probabilities_of(model, shape, scale, images)
     expected = predict(tf.constant(images)).numpy()
     check_labels(labels, expected.shape)
-    graph = convert.image_graph(predict, shape, list(labels), model)
+    graph = convert.image_graph(predict, shape, list(labels), model, strings)
     facts = {"kind": "classifier", "labels": list(labels)}
 
     def compare(file: Path) -> verify.Parity:
@@ -155,7 +158,9 @@ def generator(
     start: int = 1,
     end: int = 2,
     pad: int | None = 0,
+    unknown: int | None = 3,
     separator: str | None = None,
+    strings: bool = True,
 ) -> verify.Parity:
     """Writes any Keras encoder-decoder with its search as one file and verifies it against Keras.
 
@@ -173,8 +178,11 @@ def generator(
         length_penalty: exponent of the length by which a text's log-probability is divided.
         start, end: ids of the token before the first and of the one after the last.
         pad: the id that ended texts go on with; None for a model without one.
-        separator: between the tokens of a text, "" or " ". Default: " " where a token has
-            several characters.
+        unknown: the id of what the vocabulary does not hold, for the separator's default alone.
+        separator: between the tokens of a text, "" or " ". Default: " " where a token that is no
+            special has several characters.
+        strings: False makes a file for runtimes without strings: ids in and out, the vocabularies
+            are in the metadata.
 
     Returns:
         The parity report. A file that fails it is not left behind.
@@ -187,7 +195,7 @@ def generator(
     convert.check_options(path, "generation", search, length_penalty)
     if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
         raise ModelError(f"max_length is {max_length!r}: expected a whole number, at least 1 token")
-    specials = {start, end, pad}
+    specials = {start, end, pad, unknown}
     if separator is None:
         ordinary = [token for i, token in enumerate(vocabulary) if i not in specials]
         separator = " " * any(len(token) > 1 for token in ordinary if isinstance(token, str))
@@ -195,7 +203,7 @@ def generator(
     source = described_array(source, encoder)
     traced = network.trace(encoder, step, convert.source_spec(source), len(target.tokens))
     examples = examples_of(source, sources)
-    graph = convert.search_graph(traced, source, target, search, length_penalty)
+    graph = convert.search_graph(traced, source, target, search, length_penalty, strings)
     name = network.name_of(step, "generator")
     given = RANDOM if sources is None else GIVEN
     facts = {
@@ -210,6 +218,8 @@ def generator(
         facts["vocabulary_sizes"]["source"] = len(source.tokens)
         facts["symbols"] = list(source.spelled)
         facts["unknown"] = source.unknown
+    if not strings:
+        facts |= convert.facts_of_ids(source, target)
     case = Case(traced, source, target, examples, max_length, length_penalty)
     return convert.write_verified(
         graph,

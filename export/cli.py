@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="P",
         help="scores are log-probability / length ** P (default 1)",
     )
+    sub.add_argument(
+        "--ids",
+        action="store_true",
+        help="for runtimes without strings: ids in and out, the vocabulary in the metadata",
+    )
     sub = command(verify, "verify", "compare a file with the Keras run that it was made from")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub.add_argument("--run", type=Path, required=True, help="a folder made by 'hw2 train'")
@@ -113,7 +118,7 @@ def convert(options: argparse.Namespace) -> None:
         refuse_option(next(iter(given)), f"{options.run} is a classifier, which has no search")
     with quiet_start():
         from export.convert import to_onnx
-    say(str(to_onnx(found, output, **given)))
+    say(str(to_onnx(found, output, strings=not options.ids, **given)))
     print(printable(f"written to {output}"))
 
 

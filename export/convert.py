@@ -42,7 +42,11 @@ LICENCE = "code MIT; the weights follow the licence of the training data: "
 
 
 def to_onnx(
-    run: "Run", path: str | os.PathLike, search: str = "beam", length_penalty: float = 1.0
+    run: "Run",
+    path: str | os.PathLike,
+    search: str = "beam",
+    length_penalty: float = 1.0,
+    strings: bool = True,
 ) -> "verify.Parity":
     """Converts a finished run into one file and verifies it against Keras.
 
@@ -54,6 +58,8 @@ def to_onnx(
             "nucleus" (a sampler); a classifier takes the default.
         length_penalty: exponent of the length by which a text's log-probability is divided to
             give its score, fixed in the file.
+        strings: False makes a file for runtimes that have no strings: ids in and out, labels and
+            vocabulary in the metadata.
 
     Returns:
         The parity report. A file that fails it is not left behind.
@@ -68,27 +74,29 @@ def to_onnx(
     data = run.data()
     if task == "classification":
         network = run.model()
-        model = classifier_graph(network, data.classes)
+        model = classifier_graph(network, data.classes, strings)
         facts = {"kind": "classifier"} | describe(run, data) | {"labels": list(data.classes)}
         return write_verified(
             model, facts, path, lambda file: verify.verify_classifier(file, network, data)
         )
     models, prepared = run.models(), run.prepared()
+    vocabulary = data.target_vocabulary
+    source_vocabulary = getattr(data, "source_vocabulary", None)
     model = generator_graph(
         models,
-        data.target_vocabulary,
-        getattr(data, "source_vocabulary", None),
+        vocabulary,
+        source_vocabulary,
         prepared.image_encoder,
         search,
         length_penalty,
+        strings,
     )
     facts = generator_facts(
-        data.target_vocabulary,
-        getattr(data, "source_vocabulary", None),
-        search,
-        length_penalty,
-        run.experiment.max_length,
+        vocabulary, source_vocabulary, search, length_penalty, run.experiment.max_length
     )
+    if not strings:
+        source = source_for(models, source_vocabulary, prepared.image_encoder)
+        facts |= facts_of_ids(source, Target(vocabulary.tokens, vocabulary.separator))
     return write_verified(
         model,
         facts | describe(run, data),
@@ -127,7 +135,9 @@ def write_verified(
     return parity
 
 
-def classifier_graph(network: keras.Model, classes: Sequence[str]) -> onnx.ModelProto:
+def classifier_graph(
+    network: keras.Model, classes: Sequence[str], strings: bool = True
+) -> onnx.ModelProto:
     """The contract's classifier graph around a network from scaled images to logits.
 
     Args:
@@ -139,7 +149,7 @@ def classifier_graph(network: keras.Model, classes: Sequence[str]) -> onnx.Model
         scaled = tf.cast(image, tf.float32) / 256.0
         return tf.nn.softmax(network(scaled, training=False))
 
-    return image_graph(probabilities, network.input_shape[1:], classes, network)
+    return image_graph(probabilities, network.input_shape[1:], classes, network, strings)
 
 
 def image_graph(
@@ -147,6 +157,7 @@ def image_graph(
     shape: tuple[int, int, int],
     classes: Sequence[str],
     network: keras.Model,
+    strings: bool = True,
 ) -> onnx.ModelProto:
     """The contract's classifier graph.
 
@@ -155,6 +166,7 @@ def image_graph(
         shape: (H, W, C).
         classes: the K labels.
         network: the model inside, for the names.
+        strings: whether labels come out; else their numbers, ``label_id`` int64 (N,).
     """
     height, width, channels = shape
     signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
@@ -163,32 +175,32 @@ def image_graph(
     passes.name_weights(model.graph, {v.path: v.numpy() for v in network.variables})
     graph = model.graph
     graph.name = network.name
-    graph.node.extend(
-        [
-            helper.make_node(
-                "ArgMax", ["probabilities"], ["label_id"], name="label_id", axis=1, keepdims=0
-            ),
+    number = "label_id"
+    graph.node.append(
+        helper.make_node("ArgMax", ["probabilities"], [number], name=number, axis=1, keepdims=0)
+    )
+    answer = helper.make_tensor_value_info(number, TensorProto.INT64, ["N"])
+    if strings:
+        graph.node.append(
             helper.make_node(
                 "LabelEncoder",
-                ["label_id"],
+                [number],
                 ["label"],
                 name="label",
                 domain="ai.onnx.ml",
                 keys_int64s=range(len(classes)),
                 values_strings=list(classes),
-            ),
-        ]
-    )
+            )
+        )
+        answer = helper.make_tensor_value_info("label", TensorProto.STRING, ["N"])
     del graph.input[:], graph.output[:]
     graph.input.append(
         helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, channels])
     )
-    graph.output.extend(
-        [
-            helper.make_tensor_value_info("label", TensorProto.STRING, ["N"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
-        ]
+    probability = helper.make_tensor_value_info(
+        "probabilities", TensorProto.FLOAT, ["N", len(classes)]
     )
+    graph.output.extend([answer, probability])
     return finish(model)
 
 
@@ -199,6 +211,7 @@ def generator_graph(
     image_encoder: keras.Model | None = None,
     search: str = "beam",
     length_penalty: float = 1.0,
+    strings: bool = True,
 ) -> onnx.ModelProto:
     """The contract's graph of a speller, translator, captioner or sampler.
 
@@ -209,12 +222,12 @@ def generator_graph(
             None for a captioner.
         image_encoder: uint8 images -> what the captioner's encoder takes, where that is not the
             images themselves.
-        search, length_penalty: as for ``to_onnx``.
+        search, length_penalty, strings: as for ``to_onnx``.
     """
     traced = trace_models(models, vocabulary, source_vocabulary, image_encoder)
     source = source_for(models, source_vocabulary, image_encoder)
     target = Target(vocabulary.tokens, vocabulary.separator)
-    return search_graph(traced, source, target, search, length_penalty)
+    return search_graph(traced, source, target, search, length_penalty, strings)
 
 
 def trace_models(
@@ -268,12 +281,14 @@ def search_graph(
     target: Target,
     search: str = "beam",
     length_penalty: float = 1.0,
+    strings: bool = True,
 ) -> onnx.ModelProto:
     """A reader, an encoder and a search around its step as one checked model."""
     encoder, steps = network.network_of(traced)
-    model = passes.splice(encoder, search_model(steps, target, search, length_penalty))
+    model = passes.splice(encoder, search_model(steps, target, search, length_penalty, strings))
     if isinstance(source, Text):
-        model = passes.splice(text.reader(source), model)
+        reader = text.reader(source) if strings else text.ids_reader()
+        model = passes.splice(reader, model)
     elif isinstance(source, Image):
         model = passes.splice(text.image_reader(source.height, source.width), model)
     model.graph.name = f"{source.kind}_{search}"
@@ -325,6 +340,18 @@ def generator_facts(
         facts["symbols"] = list(source_vocabulary.tokens[len(SPECIALS) :])
     if kind == "translator":
         facts["cleaned"] = set(facts["symbols"]) <= CLEANED
+    return facts
+
+
+def facts_of_ids(source: Source, target: Target) -> dict[str, object]:
+    """What a runtime needs to turn texts into ids, and ids into texts."""
+    facts: dict[str, object] = {
+        "vocabulary": ["" if i in target.silent else t for i, t in enumerate(target.tokens)],
+        "separator": target.separator,
+        "end": target.end,
+    }
+    if isinstance(source, Text):
+        facts |= {"symbol_ids": list(source.spelled.values()), "unknown": source.unknown}
     return facts
 
 

@@ -1,8 +1,9 @@
-"""LSTM, GRU and Bidirectional layers as one ONNX node each, whoever built the model.
+"""LSTM, GRU, Bidirectional and LayerNormalization as one ONNX node each, whoever built the model.
 
-tf2onnx makes two loops of 180 nodes of a masked LSTM. While ``one_node_each`` is active, the layers
-trace to a placeholder whose inputs are those of the ONNX node, and ``HANDLERS`` turn it into that
-node. A mask must be that of padding at the end, which is what ONNX's ``sequence_lens`` can say.
+tf2onnx makes two loops of 180 nodes of a masked LSTM, and 12 nodes of a normalization. While
+``one_node_each`` is active, the layers trace to a placeholder whose inputs are those of the ONNX
+node, and ``HANDLERS`` turn it into that node. A mask must be that of padding at the end, which is
+what ONNX's ``sequence_lens`` can say.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.layers import GRU, LSTM, Bidirectional
+from keras.layers import GRU, LSTM, Bidirectional, LayerNormalization
 
 PLACEHOLDER = "PyFunc"  # the one operator of TensorFlow that takes and gives anything
 EMPTY = "no sequence_lens"
@@ -33,10 +34,16 @@ class Read(NamedTuple):
 
 @contextmanager
 def one_node_each() -> Iterator[None]:
-    """Lets the recurrent layers of Keras trace to placeholders meanwhile."""
-    originals = {layer: layer.call for layer in (LSTM, GRU, Bidirectional)}
+    """Lets these layers of Keras trace to placeholders meanwhile."""
+    replacements = {
+        LSTM: call_one,
+        GRU: call_one,
+        Bidirectional: call_both,
+        LayerNormalization: call_normalization,
+    }
+    originals = {layer: layer.call for layer in replacements}
     for layer, original in originals.items():
-        layer.call = (call_both if layer is Bidirectional else call_one)(original)
+        layer.call = replacements[layer](original)
     try:
         yield
     finally:
@@ -81,6 +88,27 @@ def call_both(original: Callable) -> Callable:
         if not self.return_state:
             return merged
         return (*(merged if self.merge_mode is None else (merged,)), *states[0], *states[1])
+
+    return call
+
+
+def call_normalization(original: Callable) -> Callable:
+    """``LayerNormalization.call`` with a placeholder, where it is of the last axis alone."""
+
+    def call(self, inputs):
+        rank = len(inputs.shape)
+        axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
+        is_plain = self.scale and self.center and not getattr(self, "rms_scaling", False)
+        is_last = axes in ([-1], [rank - 1])
+        if not (is_plain and is_last and self.compute_dtype == "float32"):
+            return original(self, inputs)
+        (found,) = tf.raw_ops.PyFunc(
+            input=[inputs, self.gamma.value, self.beta.value],
+            token=f"LayerNormalization {self.epsilon}",
+            Tout=[tf.float32],
+            name=self.name,
+        )
+        return tf.ensure_shape(found, inputs.shape)
 
     return call
 
@@ -175,21 +203,23 @@ def output_gate_second(values: np.ndarray) -> np.ndarray:
     return np.concatenate([i, o, f, c], axis=-1)
 
 
-def recurrent_node(context, node, name: str, _) -> None:
+def named_node(context, node, name: str, _) -> None:
     """Turns a placeholder in tf2onnx's graph into the node that its token names."""
-    operator, units, direction, reset_after, *activations = (
-        node.get_attr_value("token").decode().split(" ")
-    )
-    attributes = {
-        "hidden_size": int(units),
-        "direction": direction,
-        "activations": activations,
-    }
-    if operator == "GRU":
-        attributes["linear_before_reset"] = int(reset_after)
+    operator, *details = node.get_attr_value("token").decode().split(" ")
     inputs = list(node.input)
-    if context.get_dtype(inputs[4]) == 8:  # a string stands for "all of the same length"
-        inputs[4] = ""
+    if operator == "LayerNormalization":
+        attributes = {"axis": -1, "epsilon": float(details[0])}
+    else:
+        units, direction, reset_after, *activations = details
+        attributes = {
+            "hidden_size": int(units),
+            "direction": direction,
+            "activations": activations,
+        }
+        if operator == "GRU":
+            attributes["linear_before_reset"] = int(reset_after)
+        if context.get_dtype(inputs[4]) == 8:  # a string stands for "all of the same length"
+            inputs[4] = ""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     context.remove_node(name)
     context.make_node(
@@ -234,7 +264,7 @@ def erfc_node(context, node, name: str, _) -> None:
 
 
 HANDLERS = {
-    PLACEHOLDER: (recurrent_node, []),
+    PLACEHOLDER: (named_node, []),
     "SelectV2": (where_node, []),
     "Erfc": (erfc_node, []),
 }

@@ -243,7 +243,8 @@ def check_inference(graph: tf.compat.v1.GraphDef, role: str) -> None:
     functions = (node for function in graph.library.function for node in function.node_def)
     for node in (*graph.node, *functions):
         if LEFT_IN_TRAINING.search(node.op):
-            layer = next((part for part in reversed(node.name.split("/")[:-1])), node.name)
+            layer = node.name.split("/")[-2:][0]
+            layer = re.sub(r"_\d+$", "", layer)  # Keras appends _1 when a layer is called
             raise ModelError(
                 f"{layer!r} of the {role} is stateful or left in training mode ({node.op}): "
                 "expected training=False and stateful=False"

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, parser, shape_inference, version_converte
 OPSET = 20
 ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
 IR_VERSION = 10  # read by onnxruntime 1.18 and everything later
+LARGE = 1024  # bytes
 HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "ai.onnx.ml" : {ML_OPSET}]>'
 
 
@@ -282,7 +283,7 @@ def rename(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
 
 
 def merge_equal_constants(graph: onnx.GraphProto) -> None:
-    """Keeps one of the initializers that hold the same values, in place.
+    """Keeps one of the large initializers that hold the same values, in place.
 
     An embedding that encoder and step share comes from both of them.
     """
@@ -291,7 +292,11 @@ def merge_equal_constants(graph: onnx.GraphProto) -> None:
     for stored in graph.initializer:
         value = numpy_helper.to_array(stored)
         key = (value.dtype.str, value.shape, value.tobytes())
-        if value.dtype != object and kept.setdefault(key, stored.name) != stored.name:
+        if (
+            value.nbytes >= LARGE
+            and value.dtype != object
+            and kept.setdefault(key, stored.name) != stored.name
+        ):
             new[stored.name] = kept[key]
     initializers = [stored for stored in graph.initializer if stored.name not in new]
     del graph.initializer[:]

@@ -168,6 +168,12 @@ class Model:
                     f"{_words(wanted)}; export it again"
                 )
 
+    def _spelled(self, names: Sequence[str], found: np.ndarray) -> np.ndarray:
+        """The names of ids, as objects."""
+        if found.size and not 0 <= found.min() <= found.max() < len(names):
+            raise ModelError(f"{self._path} gives ids that have no name: export it again")
+        return np.array(names, object)[found]
+
     def _answer(
         self, feeds: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
     ) -> list[np.ndarray]:
@@ -198,8 +204,9 @@ class Classifier(Model):
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         super().__init__(session, info, path)
         self.labels: list[str] = info["labels"]
-        outputs = {"label": ("string", 1), "probabilities": ("float", 2)}
-        self._check_signature(SOURCES["classifier"], outputs)
+        self._has_strings = session.get_outputs()[0].name == "label"
+        answer = {"label": ("string", 1)} if self._has_strings else {"label_id": ("int64", 1)}
+        self._check_signature(SOURCES["classifier"], answer | {"probabilities": ("float", 2)})
         self.image_shape: tuple[int, int, int] = tuple(session.get_inputs()[0].shape[1:])
         sizes = [size if isinstance(size, int) else 0 for size in self.image_shape]
         if min(sizes) < 1 or math.prod(sizes) > MAX_PIXELS:
@@ -225,7 +232,9 @@ class Classifier(Model):
         Raises:
             ModelError: wrong dtype, shape or channels, or no image at all.
         """
-        return self._run("label", images, batch_size, progress)
+        if self._has_strings:
+            return self._run("label", images, batch_size, progress)
+        return self._spelled(self.labels, self._run("label_id", images, batch_size, progress))
 
     def probabilities(
         self,
@@ -305,8 +314,16 @@ class SourceModel(Model):
         if info["max_length"] > MAX_STEPS:
             raise ModelError(f"{path} writes texts of over {MAX_STEPS:,} tokens: export it again")
         self._source = session.get_inputs()[0]
+        self._has_strings = any(o.name == "text_out" for o in session.get_outputs())
+        self._ids = None
+        if self._source.name == "ids":  # a file for runtimes without strings
+            if len(symbols) != len(info["symbol_ids"]):
+                raise ModelError(f"{path} has symbols without ids: export it again")
+            self._ids = dict(zip(symbols, info["symbol_ids"], strict=True))
 
     def _source_signature(self) -> Signature:
+        if self._ids is not None:
+            return {"ids": ("int32", 2), "lengths": ("int32", 1)}
         if self.source_kind != "array":
             return SOURCES[self.source_kind]
         value = self._source  # whatever its name, type and rank
@@ -402,6 +419,12 @@ class SourceModel(Model):
     def _feeds(self, batch: "list[list[str]] | np.ndarray") -> dict[str, np.ndarray]:
         if self.source_kind in ("captioner", "array"):
             return {self._source.name: batch}
+        if self._ids is not None:
+            unknown = self.info["unknown"] or 0
+            ids = np.zeros((len(batch), max(map(len, batch))), np.int32)
+            for row, symbols in zip(ids, batch, strict=True):
+                row[: len(symbols)] = [self._ids.get(symbol, unknown) for symbol in symbols]
+            return {"ids": ids, "lengths": np.array([len(s) for s in batch], np.int32)}
         if self.source_kind != "translator":
             return {"text": np.array([" ".join(symbols) for symbols in batch], object)}
         codepoints = np.zeros((len(batch), max(map(len, batch))), np.int32)
@@ -411,6 +434,26 @@ class SourceModel(Model):
                 ord(c) if len(c) == 1 and c != "\0" else UNKNOWN for c in characters
             ]
         return {"codepoints": codepoints}
+
+    def _of_tokens(self, shapes: dict[str, tuple]) -> dict[str, tuple]:
+        """The shapes of a search's outputs; ids, where a file has no strings, are a row a text."""
+        if self._has_strings:
+            return shapes
+        return {"tokens": (*shapes["text_out"], None)} | {
+            name: shape for name, shape in shapes.items() if name != "text_out"
+        }
+
+    def _texts(self, found: np.ndarray) -> np.ndarray:
+        """The texts of a search, spelled here where the file gives ids (..., T_out)."""
+        if self._has_strings:
+            return found
+        spelled = self._spelled(self.info["vocabulary"], found)
+        ended = np.cumsum(found == self.info["end"], -1) > 0
+        texts = np.empty(found.shape[:-1], object)
+        for place in np.ndindex(texts.shape):
+            tokens = (token for token in spelled[place][~ended[place]] if token)
+            texts[place] = self.info["separator"].join(tokens)
+        return texts
 
 
 class Generator(SourceModel):
@@ -423,7 +466,8 @@ class Generator(SourceModel):
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         super().__init__(session, info, path)
         inputs = {"num_beams": ("int64", 0), "max_length": ("int64", 0)}
-        outputs = {"text_out": ("string", 2), "scores": ("float", 2)}
+        texts = {"text_out": ("string", 2)} if self._has_strings else {"tokens": ("int64", 3)}
+        outputs = texts | {"scores": ("float", 2)}
         self.has_attention = any(o.name == "attention" for o in session.get_outputs())
         if self.has_attention:
             outputs["attention"] = ("float", 3)
@@ -510,8 +554,8 @@ class Generator(SourceModel):
             shapes = dict.fromkeys(("text_out", "scores"), (len(batch), num_beams))
             if self.has_attention:
                 shapes["attention"] = (len(batch), None, None)
-            found = self._answer(self._feeds(batch) | fixed, shapes)
-            texts.append(found[0])
+            found = self._answer(self._feeds(batch) | fixed, self._of_tokens(shapes))
+            texts.append(self._texts(found[0]))
             scores.append(found[1])
             if self.has_attention:
                 attention += [self._trimmed(*pair) for pair in zip(found[2], batch, strict=True)]
@@ -534,7 +578,8 @@ class Sampler(SourceModel):
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         super().__init__(session, info, path)
         inputs = {"top_p": ("float", 0), "uniforms": ("float", 2)}
-        outputs = {"text_out": ("string", 1), "scores": ("float", 1)}
+        texts = {"text_out": ("string", 1)} if self._has_strings else {"tokens": ("int64", 2)}
+        outputs = texts | {"scores": ("float", 1)}
         self._check_signature(self._source_signature() | inputs, outputs)
 
     def __call__(
@@ -594,8 +639,8 @@ class Sampler(SourceModel):
             batch = read[rows]
             given = {"top_p": np.array(top_p, np.float32), "uniforms": uniforms[rows]}
             shapes = dict.fromkeys(("text_out", "scores"), (len(batch),))
-            found = self._answer(self._feeds(batch) | given, shapes)
-            texts.append(found[0])
+            found = self._answer(self._feeds(batch) | given, self._of_tokens(shapes))
+            texts.append(self._texts(found[0]))
             scores.append(found[1])
         return Found(np.concatenate(texts), np.concatenate(scores), None)
 
@@ -646,13 +691,19 @@ NUMBERS = Fact(
     lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
 )
 FACTS = dict.fromkeys(("kind", "experiment", "edition", "title", "source", "licence"), TEXT)
-FACTS |= dict.fromkeys(("labels", "symbols", "notes"), TEXTS)
+FACTS |= dict.fromkeys(("labels", "symbols", "notes", "vocabulary"), TEXTS)
 FACTS |= {
     "source_kind": Fact(
         "speller, translator, captioner, words or array",
         lambda value: value in ("speller", "translator", "captioner", "words", "array"),
     ),
     "unknown": Fact("a whole number or null", lambda value: value is None or _is_count(value)),
+    "symbol_ids": Fact(
+        "a list of whole numbers",
+        lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    ),
+    "separator": TEXT,
+    "end": Fact("a whole number", lambda value: value == 0 or _is_count(value)),
     "metrics": NUMBERS,
     "length_penalty": Fact("a number", _is_number),
     "cleaned": Fact("true or false", lambda value: isinstance(value, bool)),

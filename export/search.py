@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto
 
 from export.passes import fill_placeholders, parse_model
 from export.sources import Target
-from export.text import spelling
+from export.text import Spelling, spelling, spelling_ids
 
 
 class State(NamedTuple):
@@ -91,7 +91,6 @@ CONSTANTS = {
 ONE_ROW_EACH = """
     rows = Shape <start = 0, end = 1> ({any_rows})
     first_token = Expand (sos, rows)
-    first_text = Expand (no_text, rows)
     all_growing = Expand (yes, rows)
 """
 
@@ -201,7 +200,6 @@ K_ROWS_EACH = """
     first_total_row = Where (is_first_beam, zero, minus_infinity)
     first_total = Unsqueeze (first_total_row, axis_1)
     first_token = Expand (sos, rows)
-    first_text = Expand (no_text, rows)
     one_column = Concat <axis = 0> (rows, axis_1)
     all_growing = Expand (yes, one_column)
     first_length = Expand (zero, one_column)
@@ -279,7 +277,7 @@ ATTENTION_OF_BEST = """
 
 
 def search_model(
-    network: Network, target: Target, search: str, length_penalty: float
+    network: Network, target: Target, search: str, length_penalty: float, strings: bool = True
 ) -> ModelProto:
     """The search around a network, from its inputs to texts.
 
@@ -290,18 +288,20 @@ def search_model(
             (N, num_beams), ``scores`` and, with attention, ``attention`` (N, T_out, T_in)) or
             "nucleus" (further inputs ``top_p`` and ``uniforms``, outputs (N,)).
         length_penalty: exponent of the length by which scores are divided.
+        strings: whether texts come out; else ids, ``tokens`` (N, num_beams, T_out), for a sample
+            (N, T_out).
     """
-    spell, spelled = spelling(target)
+    spell = spelling(target) if strings else spelling_ids()
     inputs = list(network.inputs)
     if search == "nucleus":
         inputs += ["float top_p", "float[N, max_length] uniforms"]
-        outputs = ["string[N] text_out", "float[N] scores"]
+        outputs = [f"{spell.found.format(beams='')} {spell.output}", "float[N] scores"]
         statements = nucleus(network, spell, length_penalty)
     else:
         inputs += ["int64 num_beams", "int64 max_length"]
-        outputs = results("num_beams", network.look)
+        outputs = results("num_beams", network.look, spell)
         statements = greedy_or_beam(network, spell, length_penalty)
-    weights = CONSTANTS | constants_of(target) | spelled | network.weights
+    weights = CONSTANTS | constants_of(target) | spell.weights | network.weights
     weights["length_penalty"] = np.float32(length_penalty)
     model = parse_model(inputs, outputs, network.encoder + statements, weights)
     fill_placeholders(model.graph, network.parts)
@@ -318,24 +318,25 @@ def constants_of(target: Target) -> dict[str, np.ndarray]:
     }
 
 
-def results(beams: str, look: str, prefix: str = "") -> list[str]:
+def results(beams: str, look: str, spell: Spelling, prefix: str = "") -> list[str]:
     """Declarations of what a search for ``beams`` texts per source gives."""
     looks = [f"float[N, T_out, T_in] {prefix}attention"] if look else []
+    name = f"{prefix}text_out" if prefix else spell.output
     return [
-        f"string[N, {beams}] {prefix}text_out",
+        f"{spell.found.format(beams=f', {beams}')} {name}",
         f"float[N, {beams}] {prefix}scores",
         *looks,
     ]
 
 
-def greedy_or_beam(network: Network, spell: str, length_penalty: float) -> str:
+def greedy_or_beam(network: Network, spell: Spelling, length_penalty: float) -> str:
     """Statements for both: a step of greedy search has half the nodes of a step of one beam."""
-    names = ", ".join(["text_out", "scores"] + ["attention"] * bool(network.look))
+    names = ", ".join([spell.output, "scores"] + ["attention"] * bool(network.look))
     return f"""
     is_greedy = Equal (num_beams, number_1)
     {names} = If (is_greedy) <
         then_branch = greedy_search ()
-            => ({", ".join(results("1", network.look, "greedy_"))})
+            => ({", ".join(results("1", network.look, spell, "greedy_"))})
         {{
             {one_sequence(network, GREEDY, spell, length_penalty)}
             greedy_text_out = Unsqueeze (text_found, axis_1)
@@ -343,7 +344,7 @@ def greedy_or_beam(network: Network, spell: str, length_penalty: float) -> str:
             {ATTENTION_ONE_EACH if network.look else ""}
         }},
         else_branch = beam_search ()
-            => ({", ".join(results("num_beams", network.look, "beam_"))})
+            => ({", ".join(results("num_beams", network.look, spell, "beam_"))})
         {{
             {beam(network, spell, length_penalty)}
         }}
@@ -351,30 +352,32 @@ def greedy_or_beam(network: Network, spell: str, length_penalty: float) -> str:
     """
 
 
-def nucleus(network: Network, spell: str, length_penalty: float) -> str:
+def nucleus(network: Network, spell: Spelling, length_penalty: float) -> str:
     """Statements for a sample of each source."""
     return f"""
     max_length = Shape <start = 1, end = 2> (uniforms)
     {one_sequence(network, NUCLEUS, spell, length_penalty)}
-    text_out = Identity (text_found)
+    {spell.output} = Identity (text_found)
     scores = Identity (score)
     """
 
 
-def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: float) -> str:
+def one_sequence(network: Network, choice: Choice, spell: Spelling, length_penalty: float) -> str:
     """Statements for a search with one row per source, to ``text_found`` and ``score`` (N,)."""
     names = [state.name for state in network.states]
     found = ["last_token", *(f"last_{name}_found" for name in names), "still_growing"]
     found += ["text_found", "ends", choice.all_kept]
     first = ["first_token", *(f"first_{name}" for name in names), "all_growing", "first_text"]
     before = ["int64[N] token", *(state.declare("N") for state in network.states)]
-    before += ["bool[N] growing", "string[N] text_before"]
+    before += ["bool[N] growing", spell.kind.format(rows="N", name="text_before")]
     after = ["int64[N] next_token", *(state.declare("N", "new_") for state in network.states)]
-    after += ["bool[N] next_growing", "string[N] next_text", "bool[N] is_end", choice.kept]
+    after += ["bool[N] next_growing", spell.kind.format(rows="N", name="next_text")]
+    after += ["bool[N] is_end", choice.kept]
     if network.look:
         found, after = [*found, "looks"], [*after, network.look]
     return f"""
     {ONE_ROW_EACH.format(any_rows=network.any_rows)}
+    {spell.first}
     {lines(f"row_{name} = Identity ({name})" for name in network.repeated)}
     {lines(f"rows_{name} = Identity (first_{name})" for name in names)}
     {network.prepare}
@@ -384,7 +387,7 @@ def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: f
             {network.step}
             {choice.step}
             {EXTEND_ONE_EACH}
-            {spell}
+            {spell.step}
         }}
     >
     {choice.gains}
@@ -393,20 +396,19 @@ def one_sequence(network: Network, choice: Choice, spell: str, length_penalty: f
     """
 
 
-def beam(network: Network, spell: str, length_penalty: float) -> str:
+def beam(network: Network, spell: Spelling, length_penalty: float) -> str:
     """Statements for the search with K rows per source."""
     names = [state.name for state in network.states]
-    others = """bool[R, 1] {0}growing, float[R, 1] {0}total, float[R, 1] {0}length,
-        string[R] {0}text"""
+    others = "bool[R, 1] {0}growing, float[R, 1] {0}total, float[R, 1] {0}length"
     first = ["first_token", *(f"rows_{name}" for name in names), "all_growing", "first_total"]
     first += ["first_length", "first_text"]
     found = ["last_token", *(f"last_{name}_found" for name in names), "still_growing"]
     found += ["total_found", "lengths_found", "text_found"]
     start, extend, finish = "", "", ""
     before = ["int64[R] token", *(state.declare("R") for state in network.states)]
-    before += [others.format("")]
+    before += [others.format(""), spell.kind.format(rows="R", name="text")]
     after = ["int64[R] next_token", *(state.declare("R", "next_") for state in network.states)]
-    after += [others.format("next_")]
+    after += [others.format("next_"), spell.kind.format(rows="R", name="next_text")]
     if network.look:
         start = "first_path = Unsqueeze (row_numbers, axis_1)"
         extend, finish = EXTEND_PATHS, ATTENTION_OF_BEST
@@ -417,6 +419,7 @@ def beam(network: Network, spell: str, length_penalty: float) -> str:
     gathered = lines(f"next_{name} = Gather (new_{name}, row)" for name in names)
     return f"""
     {K_ROWS_EACH.format(any_rows=network.any_rows)}
+    {spell.first}
     {lines(f"row_{name} = Gather ({name}, source_of_row)" for name in network.repeated)}
     {lines(f"rows_{name} = Gather (first_{name}, source_of_row)" for name in names)}
     {network.prepare}
@@ -427,12 +430,12 @@ def beam(network: Network, spell: str, length_penalty: float) -> str:
             {network.step}
             {EXTEND_BEAMS.format(normalise=in_step, states=gathered)}
             {extend}
-            {spell}
+            {spell.step}
         }}
     >
     {normalise("score", "total_found", "lengths_found", length_penalty)}
     beam_scores = Reshape (score, beams_of_source)
-    beam_text_out = Reshape (text_found, beams_of_source)
+    {spell.last}
     {finish}
     """
 

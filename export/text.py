@@ -4,6 +4,8 @@ A reader is a small model that ``convert`` puts in front of a search: ``text`` o
 -> ``source`` of ids, or ``image`` -> ``source`` of the size that the encoder takes.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from onnx import ModelProto, helper
 
@@ -39,7 +41,19 @@ WEIGHTS = {
     "least_columns": np.array([1]),
     "no_padding_before": np.array([0, 0, 0]),
     "pad_id": np.int64(PAD),
+    "column_0": np.int32(0),
+    "column_1": np.int32(1),
 }
+
+IDS = """
+    columns = Shape <start = 1, end = 2> (ids)
+    column_count = Squeeze (columns)
+    last_column = Cast <to = 6> (column_count)
+    column_numbers = Range (column_0, last_column, column_1)
+    length_column = Unsqueeze (lengths, least_columns)
+    is_symbol = Less (column_numbers, length_column)
+    source = Where (is_symbol, ids, column_0)
+"""
 
 TOKEN = """
     token_spelled = Gather (token_text, next_token)
@@ -77,6 +91,12 @@ def reader(source: Text) -> ModelProto:
     return with_encoder("int32[N, T_in] codepoints", CODEPOINTS, keys, source)
 
 
+def ids_reader() -> ModelProto:
+    """``ids`` int32 (N, T_in) and ``lengths`` int32 (N,) -> ``source``, 0 after each length."""
+    inputs = ["int32[N, T_in] ids", "int32[N] lengths"]
+    return parse_model(inputs, ["int32[N, T_in] source"], IDS, WEIGHTS)
+
+
 def with_encoder(
     declaration: str, statements: str, keys: dict[str, list], source: Text
 ) -> ModelProto:
@@ -105,13 +125,63 @@ def image_reader(height: int, width: int) -> ModelProto:
     )
 
 
-def spelling(target: Target) -> tuple[str, dict[str, np.ndarray]]:
-    """Statements from ``text_before`` and ``next_token`` to ``next_text``, and their weights.
+class Spelling(NamedTuple):
+    """How a search keeps what it has written: texts, or ids for runtimes without strings.
 
-    Padding, start and end are not spelled.
+    Attributes:
+        output: the name of the output.
+        kind: declaration of the texts of so many {rows} under a {name}.
+        found: that of the output for so many {beams}.
+        first: statements from ``rows`` to ``first_text``.
+        step: statements from ``text_before`` and ``next_token`` to ``next_text``.
+        last: statements from ``text_found`` of a search with beams to ``beam_text_out``.
+        weights: the constants that the statements name.
     """
+
+    output: str
+    kind: str
+    found: str
+    first: str
+    step: str
+    last: str
+    weights: dict[str, np.ndarray]
+
+
+def spelling(target: Target) -> Spelling:
+    """The search writes texts. Padding, start and end are not spelled."""
     spelled = ["" if i in target.silent else token for i, token in enumerate(target.tokens)]
-    if not target.separator:
-        return TOKEN + APPEND, {"token_text": np.array(spelled, object)}
-    spaced = [token and target.separator + token for token in spelled]
-    return WORD + APPEND, {"token_text": np.array(spelled + spaced, object)}
+    step = TOKEN + APPEND
+    if target.separator:
+        spelled += [token and target.separator + token for token in spelled]
+        step = WORD + APPEND
+    return Spelling(
+        output="text_out",
+        kind="string[{rows}] {name}",
+        found="string[N{beams}]",
+        first="first_text = Expand (no_text, rows)",
+        step=step,
+        last="beam_text_out = Reshape (text_found, beams_of_source)",
+        weights={"token_text": np.array(spelled, object)},
+    )
+
+
+def spelling_ids() -> Spelling:
+    """The search writes ids int64, the end included, padding after it."""
+    return Spelling(
+        output="tokens",
+        kind="int64[{rows}, {name}_length] {name}",
+        found="int64[N{beams}, T_out]",
+        first="""
+    no_tokens = Concat <axis = 0> (rows, no_columns)
+    first_text = Expand (number_0, no_tokens)
+    """,
+        step="""
+    token_column = Unsqueeze (next_token, axis_1)
+    next_text = Concat <axis = 1> (text_before, token_column)
+    """,
+        last="""
+    beams_and_tokens = Concat <axis = 0> (beams_of_source, as_row)
+    beam_text_out = Reshape (text_found, beams_and_tokens)
+    """,
+        weights={"no_columns": np.array([0])},
+    )

@@ -98,8 +98,8 @@ def test_a_file_that_disagrees_is_not_left_behind(
 ) -> None:
     original = convert.classifier_graph
 
-    def wrong(network, classes):
-        model = original(network, classes)
+    def wrong(*arguments):
+        model = original(*arguments)
         bias = next(i for i in model.graph.initializer if i.name == "logits/bias")
         shifted = onnx.numpy_helper.to_array(bias) + np.eye(10, dtype=np.float32)[3] * 0.5
         bias.CopyFrom(onnx.numpy_helper.from_array(shifted, bias.name))

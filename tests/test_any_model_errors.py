@@ -1,0 +1,200 @@
+"""One clear line for what breaks the contract of ``export.generator`` and ``export.classifier``."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import export
+from export.runtime import ModelError
+
+VOCABULARY = ["<pad>", "<start>", "<end>", "<unknown>", "a", "b"]
+SIZE = len(VOCABULARY)
+EMBEDDING, LOGITS = layers.Embedding(SIZE, 4), layers.Dense(SIZE)
+SOURCE = export.Symbols(VOCABULARY)
+
+
+def encoder(source):
+    return {"h": ops.mean(EMBEDDING(source), 1)}
+
+
+def step(token, h):
+    h = ops.tanh(h + EMBEDDING(token))
+    return {"logits": LOGITS(h), "h": h}
+
+
+def refused(folder: Path, message: str, **changes) -> None:
+    """Exports with these changes: one line, and no file."""
+    arguments = {"encoder": encoder, "step": step, "vocabulary": VOCABULARY, "source": SOURCE}
+    with pytest.raises(ModelError, match=message) as raised:
+        export.generator(path=folder / "x.onnx", **(arguments | changes))
+    assert "\n" not in str(raised.value)
+    assert not list(folder.iterdir())
+
+
+def other_dtype(token, h):
+    return step(token, h) | {"h": ops.cast(h, "float64")}
+
+
+def other_shape(token, h):
+    return step(token, h) | {"h": ops.concatenate([h, h[:, None, 0]], 1)[:, None]}
+
+
+def grows_twice(token, h, k):
+    return step(token, h) | {"k": ops.pad(k, [[0, 0], [0, 1], [0, 1]])}
+
+
+def with_cache(source):
+    return encoder(source) | {"k": ops.zeros((ops.shape(source)[0], 1, 1))}
+
+
+DROPOUT = layers.Dropout(0.5, name="forgetful")
+NORMAL = layers.BatchNormalization(name="normal")
+STATEFUL = layers.LSTM(4, stateful=True, name="remembers")
+
+
+def in_training(token, h):
+    return {"logits": LOGITS(DROPOUT(h, training=True)), "h": h}
+
+
+def updates(token, h):
+    return {"logits": LOGITS(NORMAL(h, training=True)), "h": h}
+
+
+def broken(token, h):
+    return {"logits": LOGITS(tf.reshape(h, (7, 7, 7, 7)) @ tf.ones((3, 3))), "h": h}
+
+
+def not_a_number(token, h):
+    return {"logits": NAN(h), "h": h}
+
+
+NAN = layers.Dense(SIZE, name="lost")
+NAN.build((None, 4))
+NAN.kernel.assign(np.nan * np.ones((4, SIZE)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (other_dtype, r"the state 'h' goes from float32 \(N, 4\) to float64 \(N, 4\)"),
+        (other_shape, r"the state 'h' goes from float32 \(N, 4\) to float32 \(N, 1, 5\)"),
+        (lambda token, h: {"h": h}, "the step returns h: expected 'logits'"),
+        (lambda token, h: h, r"the vocabulary holds 6 strings, .* shape \(N, 4\)"),
+        (lambda token, h: [h], "returns a list: expected a dict of tensors by name"),
+        (lambda token, h: step(token, h) | {"c": h}, "returns 'c', which the encoder does not"),
+        (lambda token, h, c: step(token, h), r"takes 'c', which .* \(it returns h\)"),
+        (lambda token, h: {"logits": LOGITS(h)[0]}, "'logits' of the step has the shape"),
+        (lambda token, h: {"logits": LOGITS(h)[:, None]}, r"float32 \(N, 1, 6\): expected float32"),
+        (in_training, "'forgetful' of the step is stateful or left in training mode"),
+        (updates, "'normal' of the step is stateful or left in training mode"),
+        (broken, r"the step cannot be traced \("),
+        (not_a_number, "the weights 'lost/kernel' of the step hold NaN"),
+        (
+            lambda token, h: {"logits": LOGITS(h) + tf.raw_ops.Digamma(x=LOGITS(h)), "h": h},
+            "cannot convert: .*Digamma",
+        ),
+    ],
+)
+def test_a_step_that_breaks_the_contract(changed, message: str, tmp_path: Path) -> None:
+    refused(tmp_path, message, step=changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda source: {}, "the encoder returns nothing"),
+        (lambda source: {"h": tf.zeros((1, 4))}, r"'h' of the encoder has the shape \(1, 4\)"),
+        (
+            lambda source: encoder(source) | {"t": tf.constant(0)},
+            r"'t' .* \(\): expected the batch",
+        ),
+        (lambda source: {"h": STATEFUL(EMBEDDING(source))}, "stateful|cannot be traced"),
+    ],
+)
+def test_an_encoder_that_breaks_the_contract(changed, message: str, tmp_path: Path) -> None:
+    refused(tmp_path, message, encoder=changed)
+
+
+def test_a_state_that_grows_along_two_axes(tmp_path: Path) -> None:
+    refused(tmp_path, "the state 'k' goes from", encoder=with_cache, step=grows_twice)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocabulary": VOCABULARY[:5]}, "the vocabulary holds 5 strings"),
+        ({"vocabulary": [*VOCABULARY[:5], "a"]}, "vocabulary holds 'a' twice, as 4 and 5"),
+        ({"vocabulary": [*VOCABULARY[:5], ""]}, r"vocabulary\[5\] is ''"),
+        ({"vocabulary": [*VOCABULARY[:5], "x y"], "separator": " "}, "without white space"),
+        ({"vocabulary": [*VOCABULARY[:5], 7]}, r"vocabulary\[5\] is 7: expected a string"),
+        ({"start": 6}, "start is 6, the vocabulary holds 6 strings: expected 0 to 5"),
+        ({"end": -1}, "end is -1"),
+        ({"pad": 2}, "pad and end are both 2"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"search": "best"}, "unknown search 'best'"),
+        ({"source": "letters"}, "source is 'letters': expected Symbols"),
+        ({"source": export.Array()}, "the encoder does not say what its source is"),
+        ({"sources": ["a", " "]}, "sources hold ' ': expected texts"),
+        ({"sources": [3]}, "sources hold 3"),
+        ({"sources": []}, "sources hold nothing"),
+    ],
+)
+def test_arguments(changes: dict, message: str, tmp_path: Path) -> None:
+    refused(tmp_path, message, **changes)
+
+
+def test_sources_that_cannot_be() -> None:
+    with pytest.raises(ModelError, match="Symbols holds 'a' twice"):
+        export.Symbols([*VOCABULARY, "a"])
+    with pytest.raises(ModelError, match=r"Words\[6\] is 'two words': .* without white space"):
+        export.Words([*VOCABULARY, "two words"])
+    with pytest.raises(ModelError, match="unknown is 9, the Characters holds 6"):
+        export.Characters(VOCABULARY, unknown=9)
+    with pytest.raises(ModelError, match="expected pixels"):
+        export.Image(0, 10)
+
+
+def test_characters_of_several_code_points(tmp_path: Path) -> None:
+    refused(tmp_path, "several code points", source=export.Characters([*VOCABULARY, "x\u0301"][:7]))
+
+
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "x.onnx", tmp_path / "x.txt"):
+        with pytest.raises(ModelError, match=r"is not a folder|ends in \.onnx"):
+            export.generator(encoder, step, path, vocabulary=VOCABULARY, source=SOURCE)
+        with pytest.raises(ModelError, match=r"is not a folder|ends in \.onnx"):
+            export.classifier(CLASSIFIER, path, labels=["a", "b", "c"])
+
+
+CLASSIFIER = keras.Sequential(
+    [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D(), layers.Dense(3)],
+    name="flowers",
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": ["a", "b"]}, "2 labels for 3 outputs"),
+        ({"labels": ["a", "b", "a"]}, "label 'a' is there twice"),
+        ({"labels": ["a", "b", " "]}, "label ' ': expected a name"),
+        ({"images": np.zeros((2, 8, 8, 3), np.float32)}, r"images are float32 \(2, 8, 8, 3\)"),
+        ({"images": np.zeros((2, 9, 8, 3), np.uint8)}, "images are uint8"),
+    ],
+)
+def test_a_classifier(options: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message) as raised:
+        export.classifier(
+            CLASSIFIER, tmp_path / "x.onnx", **({"labels": ["a", "b", "c"]} | options)
+        )
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_a_classifier_of_unknown_size(tmp_path: Path) -> None:
+    free = keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D()])
+    with pytest.raises(ModelError, match=r"takes \(None, None, 3\): expected one input"):
+        export.classifier(free, tmp_path / "x.onnx", labels=["r", "g", "b"])
