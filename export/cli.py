@@ -23,7 +23,7 @@ from export.runtime import (
     load,
     printable,
 )
-from hw2_keras.cli import Parser
+from hw2_keras.cli import Parser, missing_library
 
 # Formats that are decoded here, without a program of their own.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ not in ("ModelError", "UsageError", "UnknownExperiment"):
             raise
         complain(str(error))
+    except ModuleNotFoundError as error:
+        complain(missing_library(error))
     except OSError as error:
         complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
     return 2

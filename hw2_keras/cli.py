@@ -30,9 +30,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(printable(f"hw2: {error}"), file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"hw2: {missing_library(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nhw2: interrupted; the same command goes on after the last epoch", file=sys.stderr)
         return 130
+
+
+def missing_library(error: ModuleNotFoundError) -> str:
+    """What to do where a library of the training install is not there.
+
+    Raises:
+        ModuleNotFoundError: what is missing is a part of this package, which is a mistake of ours.
+    """
+    library = (error.name or "").partition(".")[0]
+    if library in ("", "hw2_keras", "export"):
+        raise error
+    return (
+        f"{sys.executable} has no {library}: use .venv/bin/python after 'make demo' or 'make test' "
+        "in a clone, or 'pip install .[train]'; a base install only runs exported files"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -137,9 +155,10 @@ def list_experiments(options: argparse.Namespace) -> None:
 
     rows = [["name", "edition", "question", "parameters", "data", "what"]]
     for record in experiments.values():
-        parameters = f"{record.parameters:,}" if record.parameters else "see summary"
         place = (record.edition, record.question)
-        rows.append([record.name, *place, parameters, record.data or "-", record.title])
+        rows.append(
+            [record.name, *place, f"{record.parameters or 0:,}", record.data or "-", record.title]
+        )
     print(format_table(rows))
 
 

@@ -49,7 +49,7 @@ class Experiment:
         embedding_std: standard deviation of the normal distribution that its embeddings start from.
         dropout: rate, as in the homework.
         sizes: arguments of the builder that depend on the data, for the homework's data.
-        parameters: number of trainable parameters; None where it depends on a vocabulary.
+        parameters: number of trainable parameters, at the sizes of the homework's data.
         data: data set for ``load_data``; None for "counting".
         optimizer: "sgd" or "adam", both with Keras's other defaults and no weight decay.
         learning_rates: the rates to sweep, in the order of the homework.
@@ -184,6 +184,7 @@ CAPTION = Experiment(
     dropout=0.5,
     # 16x16 positions of ResNet-18's last feature map, as in the course
     sizes={"vocabulary_size": 190, "features": (256, 512)},
+    parameters=564_982,
     data="sydney",
     optimizer="adam",
     learning_rates=(4e-4,),
@@ -251,6 +252,7 @@ TRANSLATE = Experiment(
     embedding_std=1.0,
     dropout=0.3,
     sizes={"source_size": 34, "target_size": 34},
+    parameters=239_138,
     data="spa_eng",
     optimizer="adam",
     learning_rates=(0.003,),
@@ -299,6 +301,7 @@ P2G = Experiment(
     embedding_std=0.1,
     dropout=0.3,
     sizes={"source_size": 107, "target_size": 93},
+    parameters=256_093,
     data="p2g",
     optimizer="adam",
     learning_rates=(0.003,),
@@ -335,6 +338,7 @@ experiments = Registry(
             name="caption_attention",
             title="LSTM captions, looking at the image before every word",
             attention="additive",
+            parameters=878_526,
             minutes=0.8,
             reported=(
                 Reported("000", "test_bleu4", 0.51),
@@ -348,6 +352,7 @@ experiments = Registry(
             name="translate_attention",
             title="Spanish to English by characters, with bilinear attention",
             attention="bilinear",
+            parameters=288_418,
             minutes=3.6,
             reported=(
                 Reported("003", "val_error_rate", 0.3648),
@@ -376,6 +381,7 @@ experiments = Registry(
             name="p2g_attention",
             title="phonemes to English spelling, with Bahdanau attention",
             attention="bahdanau",
+            parameters=321_885,
             minutes=1.3,
             reported=(
                 Reported("004", "test_cer", 0.2410),

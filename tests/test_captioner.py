@@ -244,6 +244,9 @@ def test_features_are_computed_once(preset, tmp_path, monkeypatch):
     np.save(file, first[:1])
     with pytest.raises(UsageError, match=r"holds \(1, 256, 8\), expected \(2, 256, 8\)"):
         resnet_features(images, encoder, tmp_path)
+    np.save(file, first + 1)
+    with pytest.raises(UsageError, match="was altered"):
+        resnet_features(images, encoder, tmp_path)
 
 
 def test_a_preset_with_other_layers_is_refused(preset, tmp_path):

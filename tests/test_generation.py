@@ -33,7 +33,7 @@ def speller(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_at_the_sizes_of_the_real_data(name: str) -> None:
-    assert hw2.build(name).count_params() == COUNTS[name]
+    assert hw2.build(name).count_params() == COUNTS[name] == hw2.experiments[name].parameters
 
 
 def test_protocols() -> None:

@@ -5,6 +5,7 @@ synthetic scenes have a small CNN that is trained with the captioner (`scene_enc
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 import keras
@@ -92,13 +93,14 @@ def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str)
     Args:
         images: uint8 (N, H, W, 3).
         encoder: from `resnet_encoder`.
-        cache: folder for ``features-<sha256 of pixels and weights>.npy``; made if missing.
+        cache: folder for ``features-<sha256 of pixels and weights>.npy``, which ends with the
+            sha256 of the features; made if missing.
 
     Returns:
         float32 (N, P, C).
 
     Raises:
-        UsageError: the cached file is damaged.
+        UsageError: the cached file is damaged or was altered.
     """
     digest = hashlib.sha256(str(images.shape).encode())
     for array in (images, *encoder.get_weights()):
@@ -112,14 +114,18 @@ def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str)
     for start in tqdm(range(0, len(images), 8), desc="image features", unit="batch"):
         features[start : start + 8] = encode(images[start : start + 8])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.save(file, features))
+    write_atomically(path, lambda file: [np.save(file, features), file.write(_digest(features))])
     return features
+
+
+def _digest(features: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(features)).digest()
 
 
 def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        features = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        features = np.load(path, mmap_mode="r")  # its header may promise more than there is
+    except Exception as error:  # damage shows as many unrelated types
         raise UsageError(
             f"{path} is damaged ({first_line(error)}): delete it to compute it again"
         ) from error
@@ -127,4 +133,9 @@ def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise UsageError(
             f"{path} holds {features.shape}, expected {shape}: delete it to compute it again"
         )
-    return features
+    with path.open("rb") as file:
+        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+        written = file.read()
+    if _digest(features) != written:
+        raise UsageError(f"{path} was altered: delete it to compute it again")
+    return np.array(features)
