@@ -243,6 +243,8 @@ tutorial.show(of_images.confusion_matrix(matrix, data.classes), "confusion")
 # The convolutions move along with the image, the dense layers do not. What is left of that? The
 # trained network has to name test images that were moved to the right and down, black moving in.
 
+tutorial.section("Question 2.6: a small shift")
+
 
 def shifted(image, pixels):
     """(N, H, W, C) -> the same, moved by so many pixels."""
@@ -262,7 +264,6 @@ def accuracy(model, image, label):
 # The clothes of Fashion-MNIST are all in the middle of their images. The drawn letters, the default
 # here, lie up to 3 pixels off, so that training has shown the network some shifts already.
 
-tutorial.section("Question 2.6: a small shift")
 shifts = range(7)
 test, classes = data.test, data.classes
 found = [accuracy(model, shifted(test.image, pixels), test.label) for pixels in shifts]
