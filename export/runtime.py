@@ -77,8 +77,9 @@ def load(
 ) -> "Classifier | Generator | Sampler":
     """Opens a file made by ``export.to_onnx``.
 
-    The file is read and checked before any session is built: no external data, no operator
-    outside ``ai.onnx`` and ``ai.onnx.ml``, no more than ``max_bytes``.
+    The file is read and checked before any session is built (``inspect``): no external data, no
+    operator outside ``ai.onnx`` and ``ai.onnx.ml``, no more than ``max_bytes``. All files that a
+    process opens share ``MAX_MEMORY`` bytes for what they compute.
 
     Args:
         path: the ``.onnx`` file.
@@ -488,16 +489,17 @@ class Generator(SourceModel):
         A source is a string: for a speller symbols with white space between them, for a
         translator a sentence, which is cleaned here as the training data were where they were
         (``clean_sentence``). For a captioner it is an image, uint8 (H, W, 3), of any size.
-        Symbols and characters that the model has never seen are read as "unknown"; a
-        ``UserWarning`` names them.
+        A symbol that looks like one of the model's is read as that one; others that the model has
+        never seen are read as "unknown". A ``UserWarning`` names both.
 
         Args:
             sources: one source, or any iterable of them; images also as one array (N, H, W, 3).
-            num_beams: width of the beam; 1 is greedy search.
+            num_beams: width of the beam, at most 1,000; 1 is greedy search.
             n_best: how many texts to return, at most ``num_beams``.
-            max_length: longest output in tokens, its end included. Default: the experiment's.
+            max_length: longest output in tokens, its end included, at most 4,096. Default: the
+                experiment's.
             attention: whether to return the attention too.
-            batch_size: sources per call of the session.
+            batch_size: sources per call of the session; fewer where they would need over 1 GiB.
             progress: called with (sources done, sources in all) after each batch.
 
         Returns:
@@ -508,7 +510,7 @@ class Generator(SourceModel):
 
         Raises:
             ModelError: no source, a blank one, one of another type or shape, a number out of
-                range, or attention of a model that has none.
+                range, one that would need too much memory, or attention of a model that has none.
         """
         n_best = _whole("n_best", n_best, "the best alone, 1")
         if n_best > _whole("num_beams", num_beams, "1 (greedy search)"):
