@@ -90,12 +90,17 @@ def train(
             folder.rmdir()
         raise
     with lock.hold(folder, f"training {name}"):
-        if not (folder / runs.RECORD).exists():  # nobody finished it in the meantime
-            record = _fit(experiment, prepared, data, identity, folder)
-            files.write_json(folder / runs.RECORD, record)
-        _remove_leftovers(folder)
-        (folder / lock.LOCK).unlink(missing_ok=True)
+        _finish(experiment, prepared, data, identity, folder)
     return open_run(folder)
+
+
+def _finish(experiment: Experiment, prepared: Any, data: Any, identity: dict, folder: Path) -> None:
+    """Trains a run whose folder this process holds, unless another has finished it meanwhile."""
+    if not (folder / runs.RECORD).exists():
+        record = _fit(experiment, prepared, data, identity, folder)
+        files.write_json(folder / runs.RECORD, record)
+    _remove_leftovers(folder)
+    (folder / lock.LOCK).unlink(missing_ok=True)
 
 
 def protocol_of(
