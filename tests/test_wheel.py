@@ -1,5 +1,6 @@
 """An application that only infers installs the wheel without TensorFlow."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -17,8 +18,10 @@ ASSETS = (".jinja", ".css", ".js")  # what the package's pages are made of
 
 
 def run(*command: object, **options) -> str:
+    # What a caller's PYTHONPATH holds is no part of a clean environment.
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, **options
+        [str(part) for part in command], capture_output=True, text=True, env=clean, **options
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
