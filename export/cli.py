@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="images (PNG, JPEG), words as phonetic symbols ('h ə l o ʊ') or sentences",
+        help="images (PNG, JPEG), words as phonetic symbols ('d ɪ s k ʌ v ə ɹ') or sentences",
     )
     sub.add_argument("--num-beams", type=int, metavar="K", help="width of the beam (default 1)")
     sub.add_argument("--n-best", type=int, metavar="N", help="texts to print (default K)")

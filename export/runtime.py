@@ -9,9 +9,9 @@ This module can be copied into an application as it is.
     classify.probabilities(images)   # -> float32 (N, 10)
 
     spell = load("p2g_attention.onnx")
-    spell("h ə l o ʊ")                            # -> the best spelling
-    spell("h ə l o ʊ", num_beams=5, n_best=3)     # -> three (spelling, score), best first
-    spell(["h ə l o ʊ", "k æ t"])                 # -> a list, one answer per source
+    spell("k æ t")                                # -> the best spelling
+    spell("d ɪ s k ʌ v ə ɹ", num_beams=5, n_best=3)    # -> three (spelling, score), best first
+    spell(["k æ t", "d ɔ ɡ"])                     # -> a list, one answer per source
 """
 
 import difflib

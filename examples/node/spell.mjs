@@ -1,6 +1,6 @@
 // Spells phonemes, or translates a sentence, with one exported file and onnxruntime-node:
 //
-//   node spell.mjs FILE.onnx "h ə l o ʊ" [NUM_BEAMS [MAX_LENGTH]]
+//   node spell.mjs FILE.onnx "d ɪ s k ʌ v ə ɹ" [NUM_BEAMS [MAX_LENGTH]]
 //
 // prints up to NUM_BEAMS (default 5) texts with their scores, best first. Search and vocabulary are
 // inside the file; all that is left to do is to write the text as the training data were written.
@@ -21,7 +21,7 @@ const fail = (message) => {
 const [file, source = "", beams = "5", longest = "50"] = process.argv.slice(2);
 if (!source.trim() || !isCount(beams, MOST_BEAMS) || !isCount(longest, LONGEST)) {
   fail(
-    'expected: node spell.mjs FILE.onnx "h ə l o ʊ" [NUM_BEAMS [MAX_LENGTH]], ' +
+    'expected: node spell.mjs FILE.onnx "d ɪ s k ʌ v ə ɹ" [NUM_BEAMS [MAX_LENGTH]], ' +
       `up to ${MOST_BEAMS} beams and ${LONGEST} tokens`,
   );
 }

@@ -223,7 +223,7 @@ print(texts.shape, texts[0])
 # - **Smaller**: ``python -m export quantize spell.onnx`` stores the weights as 8-bit integers,
 #   about a quarter of the size, and measures what that changes on the test words.
 # - **GPU**: ``load("spell.onnx", providers=("CUDAExecutionProvider",))``.
-# - **Shell**: ``python -m export run spell.onnx "h ə l o ʊ" --num-beams 5``.
+# - **Shell**: ``python -m export run spell.onnx "d ɪ s k ʌ v ə ɹ" --num-beams 5``.
 #
 # What to try next
 # ----------------
