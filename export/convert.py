@@ -30,6 +30,7 @@ from export.search import search_model
 from export.sources import Array, Characters, Image, Symbols, Target, Text
 from hw2_keras.data import licence
 from hw2_keras.data.vocabulary import SPECIALS, Vocabulary
+from hw2_keras.files import new_file
 
 if TYPE_CHECKING:
     from hw2_keras.models.encoder_decoder import EncoderDecoder
@@ -127,7 +128,7 @@ def write_verified(
 ) -> "verify.Parity":
     """Writes a model with its metadata and its parity report, or nothing when it fails."""
     add_metadata(model, facts)
-    with verify.new_file(path) as partial:
+    with new_file(path, ModelError) as partial:
         partial.write_bytes(model.SerializeToString())
         parity = compare(partial)
         parity.check()

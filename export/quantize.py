@@ -22,6 +22,7 @@ from onnx import checker, helper, numpy_helper, shape_inference
 from export import verify
 from export.passes import subgraphs
 from export.runtime import Classifier, Model, ModelError, Progress, load
+from hw2_keras.files import new_file
 from hw2_keras.metrics import metric
 
 SCHEME = "int8 weights, symmetric, one scale per channel"
@@ -93,7 +94,7 @@ class Quantization:
             "recommended": not self.objections,
             "recommendation": self.recommendation,
         }
-        with verify.new_file(path) as partial:
+        with new_file(path, ModelError) as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
@@ -149,7 +150,7 @@ def quantize(
         model.metadata_props.add(key="hw2.quantization", value=facts)
     model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     checker.check_model(model, full_check=True)
-    with verify.new_file(output) as partial:
+    with new_file(output, ModelError) as partial:
         partial.write_bytes(model.SerializeToString())
         report = compare((before, load(partial)), (path, partial), tensors, data, progress)
     report.save(output)

@@ -1,11 +1,8 @@
 """The parity report: does the file answer exactly as Keras does?"""
 
 import json
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.runtime import Found, Generator, Model, ModelError, Progress, Sampler, load
+from hw2_keras.files import new_file
 
 if TYPE_CHECKING:
     import keras
@@ -31,30 +29,6 @@ COMPARED = 448  # images compared at every batch size: a multiple of 7 and of 64
 NUM_BEAMS = 5
 TOP_P = 0.8
 SEED = 42
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Gives a name beside ``path`` to write to; the file becomes ``path`` only if nothing fails.
-
-    The name is nobody else's, so that two may write the same file: the last one wins.
-
-    Raises:
-        ModelError: it cannot be written.
-    """
-    partial = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=".new-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -130,7 +104,7 @@ class Parity:
     def save(self, model_path: Path) -> Path:
         """Writes the report beside the model as ``NAME.parity.json``."""
         path = model_path.with_suffix(".parity.json")
-        with new_file(path) as partial:
+        with new_file(path, ModelError) as partial:
             partial.write_text(json.dumps(asdict(self) | {"passed": self.passed}, indent=2) + "\n")
         return path
 

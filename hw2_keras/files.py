@@ -1,15 +1,47 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from hw2_keras.errors import UsageError
 
 UNFINISHED = ".new-"  # how the name of a file begins while it is written
+
+
+@contextlib.contextmanager
+def new_file(path: Path, error: type[ValueError] = UsageError) -> Iterator[Path]:
+    """Gives a name beside ``path`` to write to; the file becomes ``path`` only if nothing fails.
+
+    The name is nobody else's, so that two may write the same file: the last one wins.
+
+    Args:
+        path: the final name; its folder must exist.
+        error: what is raised.
+
+    Raises:
+        UsageError: the disk is full or the folder is not writable; the old file is untouched.
+    """
+    partial = None
+    try:
+        handle, name = tempfile.mkstemp(path.suffix, UNFINISHED, path.parent)
+        os.close(handle)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    except OSError as problem:
+        raise error(
+            f"cannot write {path}: {problem.strerror or problem}; free some space or choose "
+            "another folder, then repeat the command; finished epochs are kept"
+        ) from problem
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -20,25 +52,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         write: gets the open binary file.
 
     Raises:
-        UsageError: the disk is full or the folder is not writable; the old file is untouched.
+        UsageError: see ``new_file``.
     """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-            temporary = Path(file.name)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another "
-            "folder, then repeat the command; finished epochs are kept"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with new_file(path) as partial, partial.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_folder(path: Path) -> None:

@@ -54,7 +54,7 @@ def arguments(epochs: int) -> argparse.Namespace:
     given = parser.parse_args([] if "ipykernel" in sys.modules else None)
     if given.epochs is None and given.source == "synthetic":
         given.epochs = epochs
-    if not _shows_figures():
+    if not _shows_plots():
         sys.excepthook = _one_line
     # Tutorials decode single examples, and TensorFlow remarks on every new shape.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -63,7 +63,7 @@ def arguments(epochs: int) -> argparse.Namespace:
 
 def section(title: str) -> None:
     """Prints the title of a section between the numbers of a script; a notebook shows it anyway."""
-    if not _shows_figures():
+    if not _shows_plots():
         print(f"\n{title}\n{'-' * len(title)}")
 
 
@@ -108,14 +108,14 @@ def show(figure: Figure, name: str) -> None:
         figure: made without pyplot.
         name: of the saved files, see :func:`file`.
     """
-    if _shows_figures():
+    if _shows_plots():
         plt.figure(figure)  # both collect the figures that pyplot knows
         return
     png, _ = style.save(figure, file(name))
-    print(f"figure: {png}")
+    print(f"plot: {png}")
 
 
-def _shows_figures() -> bool:
+def _shows_plots() -> bool:
     return "sphinx_gallery" in sys.modules or "ipykernel" in sys.modules
 
 

@@ -295,7 +295,7 @@ def test_beam_figure_has_a_panel_per_experiment_and_a_line_per_normalisation():
         for on in (True, False)
         for seed in (-0.01, 0.01)
     ]
-    figure = curves.beam_figure(rows)
+    figure = curves.beam_plot(rows)
     assert [axes.get_title() for axes in figure.axes] == ["p2g", "caption"]
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "test CER (lower is better)",
@@ -313,7 +313,7 @@ def test_beam_figure_has_a_panel_per_experiment_and_a_line_per_normalisation():
         assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10"]
         assert len(axes.collections) == 2
     with pytest.raises(UsageError, match="no rows"):
-        curves.beam_figure([])
+        curves.beam_plot([])
 
 
 def test_examples_table_holds_every_word_inside_its_column():

@@ -81,7 +81,7 @@ def test_ends_with_an_exported_model_that_agrees_with_keras(name, printed):
 @pytest.mark.parametrize("name", ALL)
 def test_saves_the_figures_that_it_names(name, printed):
     text, folder = printed(name)
-    figures = [Path(line) for line in re.findall(r"^figure: (.+)$", text, re.MULTILINE)]
+    figures = [Path(line) for line in re.findall(r"^plot: (.+)$", text, re.MULTILINE)]
     assert [figure.stem for figure in figures] == FIGURES[name]
     for figure in figures:
         assert (folder / figure).read_bytes().startswith(b"\x89PNG")

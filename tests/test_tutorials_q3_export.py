@@ -53,7 +53,7 @@ class Ran:
         """Formulas by hand agree, figures are there, reports beside ours, the file passed."""
         assert len(differences := self.numbers(r"largest difference.*:\s+(\S+)")) >= len(names)
         assert all(difference < 1e-4 for difference in differences)
-        pictures = re.findall(r"figure: (\S+)", self.text)
+        pictures = re.findall(r"plot: (\S+)", self.text)
         assert pictures
         assert all((self.folder / picture).stat().st_size > 5_000 for picture in pictures)
         progress = re.compile(r"\w+ \(synthetic\) rate \S+  epoch \d")

@@ -138,7 +138,7 @@ def metric_curves(
 
 
 @styled
-def beam_figure(rows: Sequence[BeamRow]) -> Figure:
+def beam_plot(rows: Sequence[BeamRow]) -> Figure:
     """A metric against the width of the beam, length normalisation on and off.
 
     One panel per experiment and metric, in order of appearance, three per row; seeds become a mean

@@ -1,4 +1,4 @@
-"""The pictures of finished runs: what to draw for which task, and where it is saved."""
+"""The plots of finished runs: what to draw for which task, and where it is saved."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ EXAMPLES = 4  # best, median and worst examples each
 
 
 def illustrate(run: Run) -> list[Path]:
-    """Draws every picture of one run into its folder ``plots``.
+    """Draws every plot of one run into its folder ``plots``.
 
     Returns:
         The PNG files; a PDF of the same name is beside each.
@@ -30,16 +30,16 @@ def illustrate(run: Run) -> list[Path]:
 
 
 def title(run: Run) -> str:
-    """A heading for the pictures of one run."""
+    """A heading for the plots of one run."""
     return f"{run.experiment.name}, {run.record['source']} data, rate {run.learning_rate:g}"
 
 
 def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
-    """Draws the pictures that compare the runs of a sweep, and those of its best run.
+    """Draws the plots that compare the runs of a sweep, and those of its best run.
 
     Args:
         sweep: runs of one experiment at several rates.
-        folder: where the comparing pictures go.
+        folder: where the comparing plots go.
 
     Returns:
         The PNG files, the best run's included.
@@ -139,7 +139,7 @@ def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def illustrate_paper(folder: Path) -> list[Path]:
-    """Draws the pictures of Question 1, and of Question 2's paper questions, into a folder.
+    """Draws the plots of Question 1, and of Question 2's paper questions, into a folder.
 
     The images are synthetic: landscapes for equivariance, glyphs for pooling and memories.
     """

@@ -1,4 +1,4 @@
-"""The pictures of the paper questions: each function takes data and returns a Figure.
+"""The plots of the paper questions: each function takes data and returns a Figure.
 
 All are drawn at page width (6.3 inches) in the style of `hw2_keras.plots.style` and need no
 display; ``style.save`` writes one.

@@ -1,6 +1,5 @@
 """What beam search adds: the reports of 2022-23 name it as the next step and none measured it."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,13 +85,8 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     ]
     return [
         folder / "beam_search.json",
-        style.save(curves.beam_figure(drawn), folder / "beam_search")[0],
+        style.save(curves.beam_plot(drawn), folder / "beam_search")[0],
     ]
-
-
-def read(folder: Path) -> list[dict]:
-    """Reads the rows that ``write`` wrote."""
-    return json.loads((folder / "beam_search.json").read_text(encoding="utf-8"))
 
 
 def table(rows: Sequence[dict]) -> str:

@@ -1,4 +1,4 @@
-"""What follows from finished runs: pictures, beam tables, exported files with their parity.
+"""What follows from finished runs: plots, beam tables, exported files with their parity.
 
 The export is called as a command: ``hw2_keras`` imports nothing of ``export``, and a fresh process
 shares neither threads nor memory with what ran before.
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 def folder(out: Path, source: str, epochs: int | None) -> Path:
-    """Where pictures of several runs, exported files and the page go; makes the folder.
+    """Where plots of several runs, exported files and the page go; makes the folder.
 
     Runs of other data or fewer epochs must not overwrite what belongs to the reports' protocol.
     """
@@ -95,7 +95,7 @@ def steps(runs: Sequence[Run], seed: int, made: Path) -> Iterator[Step]:
 
 
 def _sweep(runs: Sequence[Run], seed: int, made: Path) -> Iterator[Step]:
-    """The best rate, and the pictures of all rates of one classifier."""
+    """The best rate, and the plots of all rates of one classifier."""
     experiment = runs[0].experiment
     rates = {run.learning_rate: run for run in runs if _seed(run) == seed}
     if set(rates) != set(experiment.learning_rates):
@@ -112,11 +112,11 @@ def _sweep(runs: Sequence[Run], seed: int, made: Path) -> Iterator[Step]:
         of_runs.illustrate_sweep(mark_best(ordered), place)
 
     done = (place / "curves_all_rates.png").exists()
-    yield Step(f"pictures of {experiment.name}", ordered, done, draw)
+    yield Step(f"plots of {experiment.name}", ordered, done, draw)
 
 
 def _comparison(runs: Sequence[Run], made: Path) -> Step:
-    """The pictures of encoder-decoders with and without attention, and their curves together."""
+    """The plots of encoder-decoders with and without attention, and their curves together."""
     names = list(dict.fromkeys(run.experiment.name for run in runs))
     outputs = [run.path / "plots" / "curves.png" for run in runs]
     if len(names) > 1:
@@ -131,7 +131,7 @@ def _comparison(runs: Sequence[Run], made: Path) -> Step:
             of_runs.compare(runs, made)
 
     done = all(path.exists() for path in outputs)
-    return Step(f"pictures of {' and '.join(names)}", runs, done, draw)
+    return Step(f"plots of {' and '.join(names)}", runs, done, draw)
 
 
 def _beams(runs: Sequence[Run], made: Path) -> Step:

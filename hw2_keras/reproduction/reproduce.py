@@ -52,7 +52,7 @@ def reproduce(
     """Trains every run that is missing, then draws, exports, judges and writes the page.
 
     What is finished is left alone, what was interrupted goes on after its last epoch. A run that
-    fails does not stop the others. Full runs on real data have their pictures, files and page in
+    fails does not stop the others. Full runs on real data have their plots, files and page in
     ``out`` itself, others in ``out/SOURCE`` or ``out/SOURCE-epochsN``.
 
     Args:

@@ -6,6 +6,6 @@
 - ``hopfield``: energy and retrieval of modern and classic Hopfield networks.
 - ``derivation``: sizes and counts of any functional Keras model, as a table.
 
-Their pictures are in ``hw2_keras.plots.of_theory``.
+Their plots are in ``hw2_keras.plots.of_theory``.
 Functions named ``…_by_report_NNN`` are a report's mistake, kept for its counter-example.
 """

@@ -318,7 +318,7 @@ drawn = [
     )
     for row in rows
 ]
-tutorial.show(curves.beam_figure(drawn), "beams")
+tutorial.show(curves.beam_plot(drawn), "beams")
 
 # %%
 # *length* is the number of characters written for each one of the truth. Beam search can only
