@@ -333,7 +333,7 @@ tutorial.show(curves.metric_curves(histories, "val_bleu4"), "bleu")
 # and false, and BLEU-4, an average over images, does not tell.
 
 tutorial.section("Question 3.3: three captions")
-figures = of_runs.caption_figures(with_attention)
+figures = of_runs.caption_plots(with_attention)
 tutorial.show(figures.pop("captions"), "captions")
 for image, text in without.metrics["captions"].items():
     print(f"without attention, image {image}: {text}")

@@ -299,7 +299,7 @@ tutorial.show(
 # %%
 # The best, the median and the worst test words show what is left to learn.
 
-tutorial.show(of_runs.pair_figures(with_attention)["examples"], "examples")
+tutorial.show(of_runs.pair_plots(with_attention)["examples"], "examples")
 
 # %%
 # Question 3.3: nucleus sampling
