@@ -61,7 +61,7 @@ class RunRecord(Struct):
     finished_at: str | UnsetType = UNSET
     versions: dict[str, str] | UnsetType = UNSET
     device: dict[str, str] | UnsetType = UNSET
-    standard_errors: dict[str, float] = {}
+    standard_errors: dict[str, float] | UnsetType = UNSET
 
 
 class Protocol(Struct):
