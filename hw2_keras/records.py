@@ -60,6 +60,8 @@ class RunRecord(Struct):
     tested_epoch: Size | UnsetType = UNSET
     finished_at: str | UnsetType = UNSET
     versions: dict[str, str] | UnsetType = UNSET
+    device: dict[str, str] | UnsetType = UNSET
+    standard_errors: dict[str, float] | UnsetType = UNSET
 
 
 class Protocol(Struct):
