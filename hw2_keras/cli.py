@@ -231,7 +231,8 @@ def reproduce(options: argparse.Namespace) -> int:
     from hw2_keras.reproduction.reproduce import reproduce
 
     arguments = {name: value for name, value in vars(options).items() if name != "command"}
-    done = reproduce(**arguments)
+    with contextlib.nullcontext() if options.dry_run else quiet_start():
+        done = reproduce(**arguments)
     if options.dry_run:
         return 0
     print(verdict.table(done.verdicts))

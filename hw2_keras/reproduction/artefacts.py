@@ -44,7 +44,7 @@ def folder(out: Path, source: str, epochs: int | None) -> Path:
     return made
 
 
-def make(runs: Sequence[Run], seed: int, made: Path) -> dict[str, str]:
+def make(runs: Sequence[Run], seed: int, made: Path, device: str) -> dict[str, str]:
     """Makes what is missing; returns the steps that failed and why.
 
     A step is not made again, unless the file that marks its beginning is left: then it was
@@ -54,6 +54,7 @@ def make(runs: Sequence[Run], seed: int, made: Path) -> dict[str, str]:
         runs: the finished runs.
         seed: the one that every rate was trained with.
         made: see `folder`.
+        device: "auto" or "cpu".
     """
     failed: dict[str, str] = {}
     for step in steps(runs, seed, made):
@@ -65,7 +66,10 @@ def make(runs: Sequence[Run], seed: int, made: Path) -> dict[str, str]:
             continue
         print(f"{step.name} ...", file=sys.stderr, flush=True)
         try:
+            from hw2_keras.training import devices
+
             marker.touch()
+            devices.use(device)
             step.make()
         except Exception as error:  # the other steps are still worth making
             failed[step.name] = first_line(error)

@@ -87,7 +87,7 @@ def reproduce(
         finished = [task for task in tasks if status(task, out).state == "finished"]
         found = [open_run(out / task.folder) for task in sorted(finished, key=place)]
         made = artefacts.folder(out, source, epochs)
-        failed |= artefacts.make(found, tasks[0].seed, made)
+        failed |= artefacts.make(found, seeds[0], made, device)
         rows = verdict.verdicts(found, {task.name for task in tasks})
         verdict.write(rows, made)
         written, _ = page.make(out, made / "site")
