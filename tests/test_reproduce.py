@@ -92,7 +92,7 @@ def test_the_dry_run_prints_plan_and_time_and_imports_no_framework(tmp_path: Pat
         [sys.executable, "-c", command, *arguments], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    expected = duration(5 + 60 * experiments["p2g"].minutes)
+    expected = duration(5.5 + 60 * experiments["p2g"].minutes)
     assert f"missing  0/20    {expected}" in done.stdout
     assert f"0 finished; about {expected} one after another" in done.stdout
     assert not (tmp_path / "x").exists()
