@@ -249,6 +249,32 @@ def test_other_data_and_epochs_have_a_folder_of_their_own(tmp_path: Path) -> Non
     assert artefacts.folder(tmp_path, "synthetic", None) == tmp_path / "synthetic"
 
 
+def test_a_step_is_made_once_and_again_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    def fails() -> None:
+        calls.append("b")
+        raise UsageError("no space left")
+
+    bare = Run(tmp_path / "bare", {})
+    listed = [
+        artefacts.Step("a", [], True, lambda: calls.append("a")),
+        artefacts.Step("b", [], False, fails),
+        artefacts.Step("c", [bare], False, lambda: calls.append("c")),
+    ]
+    monkeypatch.setattr(artefacts, "steps", lambda *arguments: listed)
+    assert artefacts.make([], 42, tmp_path, "cpu") == {"b": "no space left"}
+    assert calls == ["b"]
+    assert f"c: left out, {bare.path} has no model.weights.h5" in capsys.readouterr().err
+    assert (tmp_path / ".making-b").exists()
+    (tmp_path / ".making-a").touch()  # as a kill leaves it
+    artefacts.make([], 42, tmp_path, "cpu")
+    assert calls == ["b", "a", "b"]
+    assert not (tmp_path / ".making-a").exists()
+
+
 @pytest.mark.timeout(600)
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     command = ["reproduce", "intel_cnn_bn", "--epochs", "1", "--out", str(tmp_path)]
@@ -264,7 +290,6 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     page = (made / "site" / "index.html").read_text()
     assert "intel_cnn_bn" in page
 
-    (made / "onnx" / "intel_cnn_bn.parity.json").unlink()  # as if killed before it was written
     (folder / runs.RECORD).rename(tmp_path / "record")
     (folder / runs.RECORD).write_text("damaged")
     assert main(command) == 1
@@ -272,5 +297,4 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert "hw2: failed: intel_cnn_bn rate 0.01 seed 42: " in failed and "is damaged" in failed
     (tmp_path / "record").rename(folder / runs.RECORD)
     assert main(command) == 0
-    assert (made / "onnx" / "intel_cnn_bn.parity.json").exists()
     assert (made / "site" / "index.html").read_text() == page
