@@ -1,16 +1,20 @@
-# make demo, make test, make lint, make bench, make docs: each sets up .venv itself when
+# make demo, make test, make fuzz, make lint, make bench, make docs: each sets up .venv itself when
 # requirements changed.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test fuzz lint bench docs clean
 
 demo: .venv/ready
 	$(BIN)/python -m hw2_keras demo
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# FUZZ="--seconds 60 --soak 0": fewer cases
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
