@@ -6,10 +6,20 @@ import random
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from markupsafe import escape
+from record_cases import (
+    BEAMS,
+    CAPTIONS,
+    PARITY,
+    ROOT,
+    RUN,
+    assert_one_line,
+    mutated,
+    places,
+    write_results,
+)
 
 from hw2_keras import records
 from hw2_keras.cli import main
@@ -17,52 +27,6 @@ from hw2_keras.errors import UsageError
 from hw2_keras.report.page import render
 from hw2_keras.report.results import read_results
 from hw2_keras.runs import Run, open_run
-
-ROOT = Path(__file__).parents[1]
-RUN = ROOT / "results" / "kmnist_cnn-real-rate0.0005-epochs20-seed42"
-CAPTIONS = ROOT / "results" / "caption-real-rate0.0004-epochs6-seed42"
-PARITY = ROOT / "results" / "onnx" / "kmnist_cnn.parity.json"
-BEAMS = ROOT / "results" / "beam_search.json"
-
-VALUES = [
-    None, True, -1, 0, 1.5, 10**30, 10**400, float("nan"), float("inf"), -1e308, "", "<b id=x>",
-    "\x1b[31m\n", "\ud800", "x" * 10_000, [], [[[]]], {}, {"a": {"b": []}}, ["<b id=x>"],
-]  # fmt: skip
-
-
-def places(content: Any, place: tuple = ()) -> list[tuple]:
-    """The path of every value in a JSON document."""
-    inner = content.items() if isinstance(content, dict) else enumerate(content)
-    found = []
-    for key, value in inner:
-        found.append((*place, key))
-        if isinstance(value, dict | list):
-            found += places(value, (*place, key))
-    return found
-
-
-def mutated(content: Any, draw: random.Random) -> str:
-    """The document as text with one value replaced, removed or added, or with damaged text."""
-    copy = json.loads(json.dumps(content))
-    *outer, last = draw.choice(places(copy))
-    part = copy
-    for key in outer:
-        part = part[key]
-    kind = draw.randrange(10)
-    if kind < 7:
-        part[last] = draw.choice(VALUES)
-    elif kind == 7:
-        del part[last]
-    elif isinstance(part, dict):
-        part[draw.choice(["<b id=x>", "test_<b>", "\n", "test_loss"])] = draw.choice(VALUES)
-    text = json.dumps(copy)
-    return text[: draw.randrange(len(text))] if kind == 9 else text
-
-
-def assert_one_line(error: UsageError, file: Path) -> None:
-    message = str(error)
-    assert file.name in message and len(message) < 1000
-    assert message.isprintable(), message
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/run.json")), ids=str)
@@ -213,15 +177,7 @@ def test_a_mutated_record_is_read_or_refused_in_one_line(tmp_path: Path, origina
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A results folder with one record of each kind, all sound."""
-    folder = tmp_path / "results"
-    for run in (RUN, CAPTIONS):
-        (folder / run.name).mkdir(parents=True)
-        for name in ("run.json", "history.csv"):
-            shutil.copy(run / name, folder / run.name)
-    shutil.copy(PARITY, folder)
-    (folder / BEAMS.name).write_text(json.dumps(json.loads(BEAMS.read_text())[:8]))
-    return folder
+    return write_results(tmp_path / "results")
 
 
 @pytest.mark.parametrize(

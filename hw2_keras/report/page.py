@@ -136,9 +136,7 @@ def make(results: Path, folder: Path) -> tuple[Path, Results]:
     page = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        other = page.exists() and f"<title>{TITLE}</title>" not in page.read_text(
-            "utf-8", errors="replace"
-        )
+        other = page.exists() and not (page.is_file() and _is_ours(page))
     except OSError as error:
         raise UsageError(
             f"cannot write to {folder} ({error.strerror}): choose another with --out"
@@ -148,6 +146,11 @@ def make(results: Path, folder: Path) -> tuple[Path, Results]:
     content = render(found).encode(errors="replace")  # the name of a file need not be text
     write_atomically(page, lambda file: file.write(content))
     return page, found
+
+
+def _is_ours(page: Path) -> bool:
+    with page.open("rb") as file:
+        return f"<title>{TITLE}</title>".encode() in file.read(10_000)
 
 
 def render(results: Results) -> str:

@@ -5,6 +5,7 @@ Reads JSON and CSV only: neither Keras nor TensorFlow is imported.
 
 import math
 import os
+import stat
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from hw2_keras import metrics
 from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.records import read_beam_rows, read_parity_record
+from hw2_keras.records import LARGEST_FILE, read_beam_rows, read_parity_record
 from hw2_keras.runs import RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
@@ -213,9 +214,11 @@ def _read_parity(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _check_png(path: Path) -> Path:
     try:
-        with path.open("rb") as file:
-            if file.read(len(PNG)) == PNG:
-                return path
+        usable = stat.S_ISREG(path.stat().st_mode) or path.is_dir()  # a pipe would be waited for
+        if usable and path.stat().st_size <= LARGEST_FILE:
+            with path.open("rb") as file:
+                if file.read(len(PNG)) == PNG:
+                    return path
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(printable(f"cannot read {path} ({reason}): draw it again")) from error
