@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command(worker, "worker", "join a cluster and train runs for it")
     sub.add_argument("address", metavar="ADDRESS", help="of its scheduler, tcp://HOST:8786")
     add_measuring(command)
+    add_exercise(command(exercise, "exercise", "exercises that check themselves"))
     for function, name, help in (
         (theory, "theory", "draw the pictures of the paper questions"),
         (demo, "demo", "train, export, verify and use small models; writes a page"),
@@ -143,6 +144,17 @@ def add_measuring(command: Callable[[Callable, str, str], argparse.ArgumentParse
         "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
     )
     sub.add_argument("--out", type=Path, default=Path("site"), help="default: %(default)s")
+
+
+def add_exercise(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("edition", metavar="EDITION", nargs="?", help="e.g. 2024-25; default: all")
+    sub.add_argument("number", metavar="NUMBER", nargs="?", type=int, help="of one exercise")
+    group = sub.add_mutually_exclusive_group()
+    group.add_argument(
+        "--answer", metavar="ANSWER", help="check it: what is asked for, or FILE.py with a function"
+    )
+    group.add_argument("--hint", action="store_true", help="show the hints")
+    group.add_argument("--solution", action="store_true", help="show an answer that is right")
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:
@@ -321,6 +333,35 @@ def demo(options: argparse.Namespace) -> None:
         from hw2_keras import demo
     page = demo.make(options.out)
     print(f"open {page}")
+
+
+def exercise(options: argparse.Namespace) -> int:
+    from hw2_keras import exercises
+    from hw2_keras.exercises import show
+    from hw2_keras.exercises.exercise import WrongAnswer, judge
+
+    if options.number is None:
+        if options.answer is not None or options.hint or options.solution:
+            raise UsageError("which exercise? Name it by edition and number, such as 2024-25 3")
+        print(show.listing([options.edition] if options.edition else list(exercises.EXERCISES)))
+        return 0
+    found = exercises.exercise(options.edition, options.number)
+    command = f"python -m hw2_keras exercise {options.edition} {options.number}"
+    if options.answer is None:
+        part = "hints" if options.hint else "solution" if options.solution else "task"
+        print(show.PARTS[part](found, command))
+        return 0
+    if found.needs_keras:
+        print("checking against the layer; Keras takes some seconds to start", file=sys.stderr)
+        with quiet_start():
+            pass
+    try:
+        judge(found, options.answer)
+    except WrongAnswer as wrong:
+        print(printable(f"not yet: {wrong} ({command} --hint)"))
+        return 1
+    print(f"right: {found.because}")
+    return 0
 
 
 def print_files(folder: Path, pictures: Sequence[Path]) -> None:

@@ -26,6 +26,7 @@ ROOMS = (
     "plots",
     "report",
     "reproduction",
+    "exercises",
 )
 
 
