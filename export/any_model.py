@@ -213,6 +213,7 @@ def generator(
         "length_penalty": length_penalty,
         "max_length": max_length,
         "vocabulary_sizes": {"target": len(target.tokens)},
+        "separator": target.separator,
     }
     if isinstance(source, Text):
         facts["vocabulary_sizes"]["source"] = len(source.tokens)

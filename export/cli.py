@@ -93,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="images (PNG, JPEG), words as phonetic symbols ('d ɪ s k ʌ v ə ɹ') or sentences",
+        help="images (PNG, JPEG), words as phonetic symbols ('d ɪ s k ʌ v ə ɹ'), sentences, or "
+        "arrays (.npy)",
     )
     sub.add_argument("--num-beams", type=int, metavar="K", help="width of the beam (default 1)")
     sub.add_argument("--n-best", type=int, metavar="N", help="texts to print (default K)")
@@ -262,23 +263,42 @@ def sample(model: Sampler, inputs: Sequence[str], **options: float) -> None:
         print_texts(name, [(found.scores[0], found.texts[0])])
 
 
-SOURCES = {"speller": "phonetic symbols with spaces between them", "translator": "a sentence"}
+SOURCES = {
+    "speller": "phonetic symbols with spaces between them",
+    "translator": "a sentence",
+    "words": "words with spaces between them",
+}
 
 
 def source_of(model: Generator | Sampler, given: str) -> str | np.ndarray:
-    """What an argument stands for: a picture to read, or the text itself.
+    """What an argument stands for: a picture or an array to read, or the text itself.
 
     Raises:
-        ModelError: the name of a picture for a model that reads text, or see ``picture``.
+        ModelError: the name of a picture for a model that reads text, no array, or see
+            ``picture``.
     """
     if model.source_kind == "captioner":
         return picture(given)
+    if model.source_kind == "array":
+        return array(given)
     if Path(given).suffix.lower() in FORMATS:
         raise ModelError(
             f"{given} is the name of a picture: a {model.source_kind} takes "
             f"{SOURCES[model.source_kind]}"
         )
     return given
+
+
+def array(path: str) -> np.ndarray:
+    """Reads a file of ``numpy.save``.
+
+    Raises:
+        ModelError: there is none, or it holds something else.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{path} is no array: expected a file of numpy.save, .npy") from error
 
 
 def print_texts(source: str, found: Sequence[tuple[float, str]]) -> None:

@@ -57,7 +57,7 @@ def call_one(original: Callable) -> Callable:
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if training or not is_convertible(self):
             return original(self, sequences, initial_state, mask, training)
-        first = None if initial_state is None else [list(initial_state)]
+        first = None if initial_state is None else [tf.nest.flatten(initial_state)]
         (output,), (states,) = read([self], sequences, first, mask)
         if mask is not None and not self.zero_output_for_mask and not self.go_backwards:
             output = tf.where(mask[..., None], output, states[0][:, None])  # Keras repeats the last

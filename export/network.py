@@ -231,11 +231,14 @@ def specifications(
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line; TensorFlow puts it last, after where it happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return "no reason given"
-    return lines[-1] if lines[0] == "in user code:" else lines[0]
+    """What an error says, in one line; Keras and TensorFlow put it after where it happened."""
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if "Exception encountered when calling" in line:
+            return " ".join(lines[number : number + 2])
+    of_user_code = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
+    return (of_user_code[-1:] or lines[:1] or ["no reason given"])[0]
 
 
 def check_inference(graph: tf.compat.v1.GraphDef, role: str) -> None:

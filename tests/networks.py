@@ -265,9 +265,9 @@ def called(step: Callable, values: dict) -> dict:
     return step(**values)
 
 
-def train(network: Network, source: np.ndarray, target: np.ndarray, steps: int = 8) -> None:
+def train(network: Network, source: np.ndarray, target: np.ndarray, steps: int = 25) -> None:
     """Teacher forcing for a moment; ``target`` int32 (N, T) ends with 2."""
-    optimizer = keras.optimizers.Adam(0.05)
+    optimizer = keras.optimizers.Adam(0.01)
     source, target = tf.constant(source), tf.constant(target)
     for _ in range(steps):  # eager: compiling so many steps takes longer than they do
         with tf.GradientTape() as tape:

@@ -41,8 +41,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     sources = [[VOCABULARY[i] for i in row if i] for row in ids]
     match network.source:
         case export.Image():
-            colours = rng.integers(0, 256, (COUNT, 4, 4, 3), np.uint8)
-            sources = encoded = colours.repeat(4, 1).repeat(4, 2)
+            stripes = np.where(ids, 18 * ids, 0)[:, :, None, None].astype(np.uint8)
+            sources = encoded = stripes.repeat(4, 1).repeat(16, 2).repeat(3, 3)
         case export.Array():
             sources = encoded = letters.astype(np.int32)
         case _:

@@ -1,5 +1,7 @@
 """One clear line for what breaks the contract of ``export.generator`` and ``export.classifier``."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -9,7 +11,9 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export.runtime import ModelError
+from export.cli import main
+from export.runtime import ModelError, load
+from export.web.site import write_model
 
 VOCABULARY = ["<pad>", "<start>", "<end>", "<unknown>", "a", "b"]
 SIZE = len(VOCABULARY)
@@ -198,3 +202,44 @@ def test_a_classifier_of_unknown_size(tmp_path: Path) -> None:
     free = keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D()])
     with pytest.raises(ModelError, match=r"takes \(None, None, 3\): expected one input"):
         export.classifier(free, tmp_path / "x.onnx", labels=["r", "g", "b"])
+
+
+def test_nothing_heavy_is_imported_for_a_source() -> None:
+    code = "import sys, export; export.Symbols(list('pseu')); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_files_of_older_versions_still_load() -> None:
+    folder = Path(__file__).parents[1] / "results" / "onnx"
+    spell = load(folder / "p2g_attention.onnx")
+    assert spell("k æ t") == "cat"
+
+
+def test_a_file_without_unknown_and_one_of_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    letters = export.Characters(["<pad>", "a", "b", "c"], start=None, end=None, unknown=None)
+    path = tmp_path / "letters.onnx"
+    export.generator(encoder, step, path, VOCABULARY, letters, max_length=3)
+    assert isinstance(load(path)("abc"), str)
+    with pytest.raises(ModelError, match="step does not know z"):
+        load(path)("abz")
+
+    def of_numbers(source):
+        return {"h": source}
+
+    path = tmp_path / "numbers.onnx"
+    array = export.Array((4,), "float32")
+    export.generator(of_numbers, step, path, VOCABULARY, array, max_length=3)
+    model, numbers = load(path), np.arange(8, dtype=np.float32).reshape(2, 4)
+    assert model(numbers) == [model(numbers[0]), model(numbers[1])]
+    with pytest.raises(ModelError, match=r"sources are float32 \(2, 3\): expected float32"):
+        model(numbers[:, :3])
+    np.save(tmp_path / "one.npy", numbers[1])
+    assert main(["run", str(path), str(tmp_path / "one.npy")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(f"  {model(numbers[1])}")
+    assert main(["run", str(path), str(path)]) == 2
+    assert "is no array: expected a file of numpy.save" in capsys.readouterr().err
+    with pytest.raises(ModelError, match="takes or gives numbers alone"):
+        write_model(path, tmp_path)

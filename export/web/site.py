@@ -30,7 +30,7 @@ PAGE = Path(__file__).parent / "page"
 MANIFEST = "models.json"
 MADE_BY = "hw2-export web"
 SHOWN = ("kind", "source_kind", "experiment", "title", "edition", "source", "metrics", "notes")
-SHOWN += ("licence", "labels", "symbols", "cleaned", "max_length", "length_penalty")
+SHOWN += ("licence", "labels", "symbols", "cleaned", "separator", "max_length", "length_penalty")
 
 # Of these a file's page offers those that the file can read.
 TEXTS = {
@@ -167,6 +167,11 @@ def write_model(path: Path, site: Path) -> dict[str, object]:
         ModelError: as ``export.runtime.load``.
     """
     model = load(path)
+    if model.info.get("source_kind") == "array" or "label" not in outputs_of(model):
+        raise ModelError(
+            f"{path} takes or gives numbers alone: a page needs pictures or texts, export it with "
+            "another source and strings=True"
+        )
     content = path.read_bytes()
     entry: dict[str, object] = {"name": path.stem, "file": f"models/{path.name}"}
     entry |= {key: model.info[key] for key in SHOWN if key in model.info}
@@ -202,17 +207,23 @@ def knowledge(model: Classifier) -> dict[str, object]:
     return {"knows": text.replace("{labels}", labels)} | all_signs
 
 
+def outputs_of(model: Classifier | Generator | Sampler) -> set[str]:
+    """Names of the outputs; that of texts counts as a label."""
+    names = {name for name, _, _ in model.signature()}
+    return names | ({"label"} if "text_out" in names else set())
+
+
 def examples(model: Classifier | Generator | Sampler) -> list[dict[str, str]]:
     """Inputs to try: ``text``, or ``picture`` (a file of the page) with its ``name``."""
     if isinstance(model, Classifier):
         pictures = {label: PICTURES[label] for label in model.labels if label in PICTURES}
     elif model.source_kind == "captioner":
-        pictures = AERIAL
+        pictures = AERIAL if "edition" in model.info else {}
     else:
         known = set(model.info["symbols"])
-        symbols = str.split if model.source_kind == "speller" else list
+        symbols = list if model.source_kind == "translator" else str.split
         clean = clean_sentence if model.info.get("cleaned") else str
-        texts = [t for t in TEXTS[model.source_kind] if known.issuperset(symbols(clean(t)))]
+        texts = [t for t in TEXTS.get(model.source_kind, ()) if known.issuperset(symbols(clean(t)))]
         return [{"text": text} for text in texts[:MOST_TEXTS]]
     return [{"name": name, "picture": f"pictures/{file}"} for name, file in pictures.items()]
 

@@ -26,7 +26,7 @@ const int64 = (model, value) => new model.ort.Tensor("int64", [BigInt(value)], [
 function feeds(model, source) {
   const { Tensor } = model.ort;
   const kind = model.source_kind ?? model.kind;
-  if (kind === "speller") {
+  if (kind === "speller" || kind === "words") {
     return { text: new Tensor("string", [split(source, model).join(" ")], [1]) };
   }
   if (kind === "translator") {
@@ -83,7 +83,7 @@ function attention(model, source, text, { data, dims }) {
     const row = data.slice(start, start + width);
     if (row.some((weight) => weight > 0)) weights.push(row); // rows after the end are zero
   }
-  const written = tokens(text, model.source_kind);
+  const written = tokens(text, model);
   const rows = weights.map((_, i) => written[i] ?? "end");
   if (model.source_kind === "captioner") return { rows, weights };
   const columns = split(source, model);

@@ -38,7 +38,7 @@ export function panel(model, say, fail) {
   return [h("section", { ariaLabel: "Input" }, ...elements), answer];
 }
 
-const takesText = (model) => ["speller", "translator"].includes(model.source_kind);
+const takesText = (model) => ["speller", "translator", "words"].includes(model.source_kind);
 
 async function answerWith(model, source, options, answer, say) {
   if (takesText(model) && isBlank(source)) {

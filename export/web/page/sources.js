@@ -128,6 +128,7 @@ function drawingPad(give) {
 const PROMPTS = {
   speller: "Phonemes, with spaces between",
   translator: "Spanish",
+  words: "A sentence",
 };
 
 /** A line of text, examples and, for a speller, the symbols that keyboards lack. */
@@ -138,7 +139,7 @@ export function textSource(model, options, give) {
     autocomplete: "off",
     autocapitalize: "off",
     spellcheck: false,
-    lang: model.source_kind === "translator" ? "es" : "en-fonipa",
+    lang: !model.edition ? "" : model.source_kind === "translator" ? "es" : "en-fonipa",
     oninput: () => give(input.value),
   });
   const write = (text) => {
@@ -148,7 +149,7 @@ export function textSource(model, options, give) {
   const examples = model.examples.map(({ text }) =>
     h("button", { type: "button", onclick: () => write(text) }, text),
   );
-  const label = h("label", { htmlFor: "source" }, PROMPTS[model.source_kind]);
+  const label = h("label", { htmlFor: "source" }, model.edition ? PROMPTS[model.source_kind] : "Text");
   const append = (symbol) => write(`${input.value.trimEnd()} ${symbol}`.trim());
   const keys = model.source_kind === "speller" ? symbolKeys(model, append) : "";
   const field = h("div", { className: "field" }, label, input);

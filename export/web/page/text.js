@@ -6,7 +6,7 @@ const UNKNOWN = 0xfffd; // stands for a character that no vocabulary holds
 
 /** The symbols of a speller's text, or a sentence's characters with their combining marks. */
 function parts(text, model) {
-  if (model.source_kind === "speller") return symbols(text);
+  if (model.source_kind !== "translator") return symbols(text);
   const read = model.cleaned ? cleanSentence(text) : text.normalize("NFC");
   return read.match(/\P{M}\p{M}*|\p{M}+/gu) ?? [];
 }
@@ -93,7 +93,8 @@ export function codePoints(characters) {
 }
 
 /** The tokens of a text that a model wrote: words, or characters and "<unk>". */
-export function tokens(text, kind) {
-  if (kind === "captioner") return text.split(" ").filter(Boolean);
+export function tokens(text, model) {
+  if ((model.separator ?? (model.source_kind === "captioner" ? " " : "")) === " ")
+    return text.split(" ").filter(Boolean);
   return text.match(/<unk>|\P{M}\p{M}*|\p{M}+/gu) ?? [];
 }
