@@ -82,9 +82,9 @@ def classifier(
     facts = {"kind": "classifier", "labels": list(labels)}
 
     def compare(file: Path) -> verify.Parity:
-        return verify.compare_probabilities(file, model.name, given, images, expected)
+        return verify.compare_probabilities(file, path.stem, given, images, expected)
 
-    return convert.write_verified(graph, facts | described(model.name, given), path, compare)
+    return convert.write_verified(graph, facts | described(path, given), path, compare)
 
 
 def image_shape(model: keras.Model, images: np.ndarray | None) -> tuple[int, int, int]:
@@ -204,7 +204,6 @@ def generator(
     traced = network.trace(encoder, step, convert.source_spec(source), len(target.tokens))
     examples = examples_of(source, sources)
     graph = convert.search_graph(traced, source, target, search, length_penalty, strings)
-    name = network.name_of(step, "generator")
     given = RANDOM if sources is None else GIVEN
     facts = {
         "kind": "sampler" if search == "nucleus" else source.kind,
@@ -224,9 +223,9 @@ def generator(
     case = Case(traced, source, target, examples, max_length, length_penalty)
     return convert.write_verified(
         graph,
-        facts | described(name, given),
+        facts | described(path, given),
         path,
-        lambda file: compare_texts(file, name, given, case),
+        lambda file: compare_texts(file, path.stem, given, case),
     )
 
 
@@ -267,9 +266,9 @@ def examples_of(source: Text | Image | Array, sources: Sequence | None) -> Seque
     return examples[rows] if isinstance(examples, np.ndarray) else [examples[i] for i in rows]
 
 
-def described(name: str, given: str) -> dict[str, object]:
-    """The facts about a model of which nothing but its name is known."""
-    return {"experiment": name, "source": given, "versions": MADE_FROM}
+def described(path: Path, given: str) -> dict[str, object]:
+    """The facts about a model of which nothing is known; it is called as its file."""
+    return {"experiment": path.stem, "source": given, "versions": MADE_FROM}
 
 
 class Case(NamedTuple):

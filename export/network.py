@@ -109,6 +109,11 @@ def trace(encoder: Callable, step: Callable, source: tf.TensorSpec, size: int) -
             shape = [None if i == axis else n for i, n in enumerate(given[name].shape)]
             given = given | {name: tf.TensorSpec(shape, given[name].dtype)}
         grown |= changed
+    if not any(name in found or name in taken for name in given):
+        raise ModelError(
+            f"the step uses nothing of what the encoder returns ({', '.join(given)}): expected a "
+            "state or a fixed value"
+        )
     return Traced(
         encoder=first,
         step=advance,

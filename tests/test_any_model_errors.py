@@ -93,6 +93,7 @@ NAN.kernel.assign(np.nan * np.ones((4, SIZE)))
         (lambda token, h, c: step(token, h), r"takes 'c', which .* \(it returns h\)"),
         (lambda token, h: {"logits": LOGITS(h)[0]}, "'logits' of the step has the shape"),
         (lambda token, h: {"logits": LOGITS(h)[:, None]}, r"float32 \(N, 1, 6\): expected float32"),
+        (lambda token: {"logits": LOGITS(EMBEDDING(token))}, "the step uses nothing of what"),
         (in_training, "'forgetful' of the step is stateful or left in training mode"),
         (updates, "'normal' of the step is stateful or left in training mode"),
         (broken, r"the step cannot be traced \("),
@@ -223,7 +224,7 @@ def test_a_file_without_unknown_and_one_of_numbers(
     path = tmp_path / "letters.onnx"
     export.generator(encoder, step, path, VOCABULARY, letters, max_length=3)
     assert isinstance(load(path)("abc"), str)
-    with pytest.raises(ModelError, match="step does not know z"):
+    with pytest.raises(ModelError, match="letters does not know z"):
         load(path)("abz")
 
     def of_numbers(source):

@@ -118,3 +118,24 @@ def test_openvino_gives_the_same_labels(classifiers: tuple[Path, Path]) -> None:
     ours = load(classifiers[1])
     np.testing.assert_allclose(found["probabilities"], ours.probabilities(images(20)), atol=1e-5)
     assert [LABELS[i] for i in found["label_id"]] == ours(images(20)).tolist()
+
+
+def test_openvino_searches_source_by_source(generators: tuple[Path, Path]) -> None:
+    """Of sources that are padded in one call it gives other answers: see the documentation."""
+    openvino = pytest.importorskip("openvino", reason="needs OpenVINO: pip install openvino")
+    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(generators[1]), "CPU", float32)
+    ours = load(generators[1])
+    uniforms = np.random.default_rng(0).random((1, LENGTH), np.float32)
+    for text in ("a b c", "j", "d d d e f"):
+        ids = np.array([[VOCABULARY.index(letter) for letter in text.split()]], np.int32)
+        feeds = {"ids": ids, "lengths": np.array([ids.size], np.int32)}
+        if ours.info["kind"] == "sampler":
+            feeds |= {"top_p": np.array(0.8, np.float32), "uniforms": uniforms}
+            expected = ours.sample([text], 0.8, uniforms=uniforms)
+        else:
+            feeds |= {"num_beams": np.array(4), "max_length": np.array(LENGTH)}
+            expected = ours.search([text], 4)
+        found = compiled(feeds)
+        assert ours._texts(found["tokens"]).tolist() == expected.texts.tolist()
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
