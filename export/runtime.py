@@ -373,7 +373,7 @@ class SourceModel(Model):
         if self.source_kind == "captioner":
             return _images(sources)
         if self.source_kind == "array":
-            return _numbers(sources, self._source)
+            return _array_as(sources, self._source)
         try:
             texts = list(sources)
         except TypeError:
@@ -814,7 +814,7 @@ def _images(images) -> np.ndarray:
     return images
 
 
-def _numbers(arrays, value) -> np.ndarray:
+def _array_as(arrays, value) -> np.ndarray:
     """Arrays in the dtype and rank of a file's input."""
     arrays = _array(arrays)
     dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(value.type)
