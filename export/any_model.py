@@ -18,6 +18,7 @@ The contract of an encoder and a step, of N texts and S source positions:
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,8 +169,7 @@ def generator(
         encoder, step: models or functions, see the contract above.
         path: the ``.onnx`` file; the parity report goes beside it as ``.parity.json``.
         vocabulary: a string for every id of the logits, specials included.
-        source: what the encoder reads: ``Symbols``, ``Characters``, ``Words``, ``Image`` or
-            ``Array``.
+        source: ``Symbols``, ``Characters``, ``Words``, ``Image`` or ``Array``: what is read.
         sources: examples to verify with, as the file takes them. Default: random ones, and the
             report says so.
         search: "beam" (greedy search is its case of one beam) or "nucleus" (a sampler).
@@ -181,8 +181,7 @@ def generator(
         unknown: the id of what the vocabulary does not hold, for the separator's default alone.
         separator: between the tokens of a text, "" or " ". Default: " " where a token that is no
             special has several characters.
-        strings: False makes a file for runtimes without strings: ids in and out, the vocabularies
-            are in the metadata.
+        strings: False: ids in and out for runtimes without strings, vocabularies in the metadata.
 
     Returns:
         The parity report. A file that fails it is not left behind.
@@ -193,18 +192,42 @@ def generator(
     """
     path = Path(path)
     convert.check_options(path, "generation", search, length_penalty)
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
-        raise ModelError(f"max_length is {max_length!r}: expected a whole number, at least 1 token")
-    specials = {start, end, pad, unknown}
+    check_length(max_length)
     if separator is None:
-        ordinary = [token for i, token in enumerate(vocabulary) if i not in specials]
-        separator = " " * any(len(token) > 1 for token in ordinary if isinstance(token, str))
+        separator = usual_separator(vocabulary, {start, end, pad, unknown})
     target = Target(vocabulary, separator, start, end, pad)
     source = described_array(source, encoder)
     traced = network.trace(encoder, step, convert.source_spec(source), len(target.tokens))
     examples = examples_of(source, sources)
     graph = convert.search_graph(traced, source, target, search, length_penalty, strings)
     given = RANDOM if sources is None else GIVEN
+    facts = facts_of_search(source, target, search, length_penalty, max_length)
+    facts |= described(path, given) | ({} if strings else convert.facts_of_ids(source, target))
+    case = Case(traced, source, target, examples, max_length, length_penalty)
+    compare = partial(compare_texts, name=path.stem, given=given, case=case)
+    return convert.write_verified(graph, facts, path, compare)
+
+
+def check_length(max_length: int) -> None:
+    """Raises ``ModelError`` for what is no number of tokens."""
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
+        raise ModelError(f"max_length is {max_length!r}: expected a whole number, at least 1 token")
+
+
+def usual_separator(vocabulary: Sequence[str], specials: set[int | None]) -> str:
+    """ " " where a token that is no special has several characters, else ""."""
+    ordinary = [token for i, token in enumerate(vocabulary) if i not in specials]
+    return " " * any(len(token) > 1 for token in ordinary if isinstance(token, str))
+
+
+def facts_of_search(
+    source: Text | Image | Array,
+    target: Target,
+    search: str,
+    length_penalty: float,
+    max_length: int,
+) -> dict[str, object]:
+    """The facts about a generator that its runtime needs."""
     facts = {
         "kind": "sampler" if search == "nucleus" else source.kind,
         "source_kind": source.kind,
@@ -216,17 +239,8 @@ def generator(
     }
     if isinstance(source, Text):
         facts["vocabulary_sizes"]["source"] = len(source.tokens)
-        facts["symbols"] = list(source.spelled)
-        facts["unknown"] = source.unknown
-    if not strings:
-        facts |= convert.facts_of_ids(source, target)
-    case = Case(traced, source, target, examples, max_length, length_penalty)
-    return convert.write_verified(
-        graph,
-        facts | described(path, given),
-        path,
-        lambda file: compare_texts(file, path.stem, given, case),
-    )
+        facts |= {"symbols": list(source.spelled), "unknown": source.unknown}
+    return facts
 
 
 def described_array(source: Text | Image | Array, encoder: Callable) -> Text | Image | Array:

@@ -1,19 +1,17 @@
-"""Keras -> ONNX. The only module that imports tf2onnx.
+"""Keras -> ONNX: a finished run as one file.
 
 A classifier's file is ``image`` uint8 (N, H, W, C) -> division by 256 -> the network -> softmax
 -> ``probabilities``, and argmax -> ``LabelEncoder`` -> ``label`` string (N,).
 
-An encoder-decoder's file is a reader (``export.text``), an encoder, converted
-by tf2onnx, and a search (``export.search``) around the step of a network (``export.network``).
+An encoder-decoder's file is a reader (``export.text``), a converted encoder, and a search
+(``export.search``) around the step of a network (``export.network``).
 """
 
 import json
-import logging
 import math
 import os
 import string
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +22,7 @@ import tensorflow as tf
 from onnx import TensorProto, checker, helper, shape_inference
 
 from export import network, passes, text, verify
-from export.layers import HANDLERS, one_node_each
+from export.functions import convert_function
 from export.runtime import ModelError
 from export.search import search_model
 from export.sources import Array, Characters, Image, Symbols, Target, Text
@@ -80,6 +78,13 @@ def to_onnx(
         return write_verified(
             model, facts, path, lambda file: verify.verify_classifier(file, network, data)
         )
+    return generator_to_onnx(run, data, path, search, length_penalty, strings)
+
+
+def generator_to_onnx(
+    run: "Run", data, path: Path, search: str, length_penalty: float, strings: bool
+) -> "verify.Parity":
+    """``to_onnx`` for an encoder-decoder, its options checked and its data loaded."""
     models, prepared = run.models(), run.prepared()
     vocabulary = data.target_vocabulary
     source_vocabulary = getattr(data, "source_vocabulary", None)
@@ -354,65 +359,6 @@ def facts_of_ids(source: Source, target: Target) -> dict[str, object]:
     if isinstance(source, Text):
         facts |= {"symbol_ids": list(source.spelled.values()), "unknown": source.unknown}
     return facts
-
-
-def convert_function(
-    function: Callable,
-    signature: Sequence[tf.TensorSpec],
-    outputs: Sequence[str],
-    handlers: Mapping[str, tuple] = HANDLERS,
-) -> onnx.ModelProto:
-    """A TensorFlow function as an ONNX model of the contract's operator set.
-
-    tf2onnx logs operators that it cannot convert and writes a broken graph all the same, so
-    anything it logs as an error is raised here.
-
-    Args:
-        function: takes and returns tensors.
-        signature: the named inputs.
-        outputs: names for the outputs.
-        handlers: what converts an operator in tf2onnx's place; without any, recurrent layers
-            become tf2onnx's loops.
-
-    Raises:
-        ModelError: an operator has no ONNX counterpart.
-    """
-    import tf2onnx  # its import alone takes a second and reads the whole of TensorFlow
-
-    problems: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            problems.append(record.getMessage())
-
-    handler = Collect(level=logging.ERROR)
-    logger = logging.getLogger("tf2onnx")
-    logger.setLevel(logging.ERROR)
-    logger.addHandler(handler)
-    try:
-        with one_node_each() if handlers else nullcontext():
-            model, _ = tf2onnx.convert.from_function(
-                tf.function(function),
-                input_signature=list(signature),
-                opset=18,
-                custom_op_handlers=dict(handlers),
-            )
-    finally:
-        logger.removeHandler(handler)
-    if problems:
-        raise ModelError(f"cannot convert: {problems[0].splitlines()[0]}")
-    rename_outputs(model.graph, outputs)
-    return passes.settle_reshapes(passes.to_contract_opset(model))
-
-
-def rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
-    """Gives the outputs of a graph their contract names, in place."""
-    new = {value.name: name for value, name in zip(graph.output, names, strict=True)}
-    for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    for value in graph.output:
-        value.name = new[value.name]
 
 
 def finish(model: onnx.ModelProto) -> onnx.ModelProto:

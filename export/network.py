@@ -16,6 +16,7 @@ import tensorflow as tf
 from onnx import helper
 
 from export import fold, passes
+from export.functions import convert_function
 from export.layers import one_node_each
 from export.runtime import ModelError
 from export.search import Network, State
@@ -89,26 +90,7 @@ def trace(encoder: Callable, step: Callable, source: tf.TensorSpec, size: int) -
             f"the step takes {missing[0]!r}, which the encoder does not return (it returns "
             f"{', '.join(outputs)})"
         )
-    given, grown = outputs, {}
-    while True:
-        found, of_step = specifications(advance, {"token": token, **given}, "step")
-        check_found(found, given, size)
-        changed = {
-            name: axis
-            for name in given
-            if name in found and (axis := grown_axis(name, given[name], found[name])) is not None
-        }
-        if not changed:
-            break
-        for name, axis in changed.items():
-            if name in grown:
-                raise ModelError(
-                    f"the state {name!r} changes along two axes, {grown[name]} and {axis}: "
-                    "expected one at most"
-                )
-            shape = [None if i == axis else n for i, n in enumerate(given[name].shape)]
-            given = given | {name: tf.TensorSpec(shape, given[name].dtype)}
-        grown |= changed
+    given, found, of_step = grown_to_rest(advance, token, outputs, size)
     if not any(name in found or name in taken for name in given):
         raise ModelError(
             f"the step uses nothing of what the encoder returns ({', '.join(given)}): expected a "
@@ -125,6 +107,45 @@ def trace(encoder: Callable, step: Callable, source: tf.TensorSpec, size: int) -
         names=(name_of(encoder, "encoder"), name_of(step, "step")),
         size=size,
     )
+
+
+def grown_to_rest(
+    advance: Callable, token: tf.TensorSpec, given: dict[str, tf.TensorSpec], size: int
+) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec], dict[str, np.ndarray]]:
+    """Frees the axes along which states grow, until a step gives what it takes.
+
+    Args:
+        advance: the step.
+        token: its token.
+        given: what the encoder returns.
+        size: of the vocabulary.
+
+    Returns:
+        What the step takes, what it returns, and its weights.
+
+    Raises:
+        ModelError: a state changes along two axes, or in another way than growing.
+    """
+    grown: dict[str, int] = {}
+    while True:
+        found, weights = specifications(advance, {"token": token, **given}, "step")
+        check_found(found, given, size)
+        changed = {
+            name: axis
+            for name in given
+            if name in found and (axis := grown_axis(name, given[name], found[name])) is not None
+        }
+        if not changed:
+            return given, found, weights
+        for name, axis in changed.items():
+            if name in grown:
+                raise ModelError(
+                    f"the state {name!r} changes along two axes, {grown[name]} and {axis}: "
+                    "expected one at most"
+                )
+            shape = [None if i == axis else n for i, n in enumerate(given[name].shape)]
+            given = given | {name: tf.TensorSpec(shape, given[name].dtype)}
+        grown |= changed
 
 
 def name_of(function: Callable, otherwise: str) -> str:
@@ -327,8 +348,6 @@ def shown(shape: tf.TensorShape) -> str:
 
 def network_of(traced: Traced) -> tuple[onnx.ModelProto, Network]:
     """The encoder's graph, from ``source`` to first states and fixed values, and the network."""
-    from export.convert import convert_function  # which imports this module
-
     used = [n for n in traced.given if n in traced.found or n in traced.taken]
     states = [name for name in used if name in traced.found]
     fixed = [name for name in used if name not in states]
