@@ -103,8 +103,9 @@ def convolutional_encoder() -> Network:
     embedding = layers.Embedding(SIZE, UNITS)
     read = keras.Sequential(
         [
+            # A second convolution would see what the first one makes of padding.
             layers.Conv1D(UNITS, 3, padding="same", activation="relu"),
-            layers.Conv1D(UNITS, 3, padding="same", activation="relu"),
+            layers.Dense(UNITS, activation="relu"),
         ]
     )
     of_token, cell, logits = (
