@@ -1,7 +1,6 @@
 """``python -m export``: convert, verify, info, run, quantize, web."""
 
 import argparse
-import json
 import math
 import os
 import shlex
@@ -85,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command(verify, "verify", "compare a file with the Keras run that it was made from")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub.add_argument("--run", type=Path, required=True, help="a folder made by 'hw2 train'")
-    sub = command(info, "info", "print what a file holds")
+    sub = command(info, "info", "print a file's model card")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub = command(run, "run", "answer with a file; needs neither Keras nor TensorFlow")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
@@ -175,14 +174,9 @@ def verify(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    model = load(options.file)
-    size = options.file.stat().st_size / 1e6
-    print(printable(f"{options.file}  {size:.2f} MB"))
-    for name, kind, shape in model.signature():
-        print(printable(f"  {name:<22} {kind:<18} {shape}"))
-    for key, value in model.info.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print(printable(f"  {key + ':':<17} {text}"))
+    from export.card import card_of
+
+    say(card_of(options.file).rstrip())
 
 
 def run(options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ import onnx
 import tensorflow as tf
 from onnx import TensorProto, checker, helper, shape_inference
 
-from export import network, passes, text, verify
+from export import card, network, passes, text, verify
 from export.functions import convert_function
 from export.runtime import ModelError
 from export.search import search_model
@@ -52,7 +52,7 @@ def to_onnx(
     Args:
         run: from ``hw2_keras.train``, ``sweep`` or ``open_run``.
         path: the ``.onnx`` file to write; the parity report goes beside it, with the ending
-            ``.parity.json``.
+            ``.parity.json``, and the model card as ``.md``.
         search: for an encoder-decoder, "beam" (greedy search is its case of one beam) or
             "nucleus" (a sampler); a classifier takes the default.
         length_penalty: exponent of the length by which a text's log-probability is divided to
@@ -131,13 +131,14 @@ def write_verified(
     path: Path,
     compare: Callable[[Path], "verify.Parity"],
 ) -> "verify.Parity":
-    """Writes a model with its metadata and its parity report, or nothing when it fails."""
+    """Writes a model with its metadata, its parity report and its card, or nothing if it fails."""
     add_metadata(model, facts)
     with new_file(path, ModelError) as partial:
         partial.write_bytes(model.SerializeToString())
         parity = compare(partial)
         parity.check()
     parity.save(path)
+    card.write(path)
     return parity
 
 
