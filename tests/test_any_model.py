@@ -13,6 +13,7 @@ from networks import LENGTH, LETTERS, VOCABULARY, Network, called
 import export
 from export.runtime import Found, load
 
+pytestmark = pytest.mark.timeout(900)  # the first test of a network trains and exports it
 PAD, START, END = 0, 1, 2
 COUNT = 64
 
