@@ -11,31 +11,54 @@ from typing import NoReturn
 from hw2_keras._version import __version__
 from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import experiments
+from hw2_keras.files import check_folder
+
+LONGEST_LINE = 1_000  # characters of a message
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the whole usage."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        given = sys.argv[1:] if args is None else list(args)
+        for word in given:
+            if "\0" in word or word.endswith("=--"):  # argparse takes "--" out, then misses it
+                self.error(f"{word!r}: expected another value")
+        return super().parse_known_args(given, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, printable(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
+        self.exit(2, one_line(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, 1 for failed runs, 2 for bad input, 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
+        if "out" in options:
+            check_folder(options.out)
         with contextlib.suppress(BrokenPipeError):
             return options.command(options) or 0
         return 0
     except UsageError as error:
-        print(printable(f"hw2: {error}"), file=sys.stderr)
-        return 2
+        complain(str(error))
     except ModuleNotFoundError as error:
-        print(f"hw2: {missing_library(error)}", file=sys.stderr)
-        return 2
+        complain(missing_library(error))
+    except OSError as error:
+        complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
     except KeyboardInterrupt:
         print("\nhw2: interrupted; the same command goes on after the last epoch", file=sys.stderr)
         return 130
+    return 2
+
+
+def complain(message: str) -> None:
+    print(one_line(f"hw2: {message}"), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Printable, and without the middle where an argument in it has no end."""
+    text = printable(text)
+    return text if len(text) <= LONGEST_LINE else f"{text[:600]} ... {text[-300:]}"
 
 
 def missing_library(error: ModuleNotFoundError) -> str:
@@ -132,8 +155,8 @@ def add_measuring(command: Callable[[Callable, str, str], argparse.ArgumentParse
     sub = command(evaluate, "evaluate", "print every figure of a run beside the reported one")
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument("--search", choices=("greedy", "beam", "nucleus"), default="greedy")
-    sub.add_argument("--num-beams", type=int, default=5, help="for beam; default: %(default)s")
-    sub.add_argument("--top-p", type=float, default=0.8, help="for nucleus; default: %(default)s")
+    sub.add_argument("--num-beams", type=int, metavar="K", help="for beam; default: 5")
+    sub.add_argument("--top-p", type=float, metavar="P", help="for nucleus; default: 0.8")
     sub = command(plot, "plot", "draw the pictures of runs again, and compare several")
     sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
     sub = command(beams, "beams", "measure beam search at several widths, for several runs")
@@ -190,15 +213,15 @@ def show_data(options: argparse.Namespace) -> None:
     from hw2_keras.data import describe
 
     folder = os.environ.get("HW2_DATA_DIR")
-    print(f"HW2_DATA_DIR: {folder or 'not set'}")
+    print(printable(f"HW2_DATA_DIR: {folder or 'not set'}"))
     for row in describe():
         if row.problem:
-            print(f"{row.name:10} damaged: {row.problem}")
+            print(printable(f"{row.name:10} damaged: {row.problem}"))
         elif row.path is None:
             print(f"{row.name:10} not found: {row.how_to_get}")
         else:
             sizes = " / ".join(f"{size:,}" for size in row.sizes or ())
-            print(f"{row.name:10} {sizes} (train / val / test) in {row.path}")
+            print(printable(f"{row.name:10} {sizes} (train / val / test) in {row.path}"))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -218,7 +241,7 @@ def train(options: argparse.Namespace) -> None:
         options.out,
         options.encoder,
     )
-    print(tables.heading(run))
+    print(printable(tables.heading(run)))
     print(tables.run_table(run))
     print_files(run.path, of_runs.illustrate(run))
 
@@ -248,9 +271,10 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     print(verdict.table(done.verdicts))
-    print(f"{verdict.METHOD}\nopen {done.page}")
+    print(verdict.METHOD)
+    print(printable(f"open {done.page}"))
     for name, reason in done.failed.items():
-        print(f"hw2: failed: {name}: {reason}", file=sys.stderr)
+        print(one_line(f"hw2: failed: {name}: {reason}"), file=sys.stderr)
     return 1 if done.failed else 0
 
 
@@ -265,24 +289,46 @@ def worker(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     from hw2_keras.runs import open_run
 
+    given = search_options(options)
     run = open_run(options.run)
     with quiet_start():
         from hw2_keras.report import tables
         from hw2_keras.training import fit
-    measured = fit.evaluate(run, options.search, options.num_beams, options.top_p)
+    measured = fit.evaluate(run, options.search, **given)
     by = {
         "greedy": "this run",
-        "beam": f"beam search of width {options.num_beams}",
-        "nucleus": f"nucleus sampling of {options.top_p:g}",
+        "beam": f"beam search of width {given.get('num_beams')}",
+        "nucleus": f"nucleus sampling of {given.get('top_p')}",
     }
-    print(tables.heading(run))
+    print(printable(tables.heading(run)))
     print(tables.run_table(measured, by[options.search]))
+
+
+def search_options(options: argparse.Namespace) -> dict[str, float]:
+    """What the chosen search takes, by name.
+
+    Raises:
+        UsageError: an option of another search is given.
+    """
+    taken = {"greedy": {}, "beam": {"num_beams": 5}, "nucleus": {"top_p": 0.8}}
+    for search, defaults in taken.items():
+        for name in defaults:
+            if search != options.search and getattr(options, name) is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for --search {search}, not {options.search}: "
+                    "leave it out"
+                )
+    defaults = taken[options.search]
+    given = {name: getattr(options, name) for name in defaults}
+    return {n: defaults[n] if value is None else value for n, value in given.items()}
 
 
 def plot(options: argparse.Namespace) -> None:
     from hw2_keras.runs import open_run
 
     found = [open_run(path) for path in options.runs]
+    for run in found:
+        check_folder(run.path / "plots")
     with quiet_start():
         from hw2_keras.plots import of_runs
         from hw2_keras.report import tables
@@ -302,7 +348,7 @@ def beams(options: argparse.Namespace) -> None:
         from hw2_keras.report import beams
     rows = []
     for number, run in enumerate(found, 1):
-        print(f"run {number} of {len(found)}: {run.path}", file=sys.stderr)
+        print(printable(f"run {number} of {len(found)}: {run.path}"), file=sys.stderr)
         rows += beams.study(run)
     print(beams.table(rows))
     print_files(options.out, beams.write(rows, options.out))
@@ -313,8 +359,8 @@ def report(options: argparse.Namespace) -> None:
 
     written, found = page.make(options.results, options.out)
     for problem in found.problems:
-        print(f"hw2: left out: {problem}", file=sys.stderr)
-    print(f"{len(found.runs) + len(found.others)} runs; open {written}")
+        print(one_line(f"hw2: left out: {problem}"), file=sys.stderr)
+    print(printable(f"{len(found.runs) + len(found.others)} runs; open {written}"))
     if not (found.runs or found.others):
         raise UsageError(
             f"no readable run under {options.results}: expected folders made by 'train' or "
@@ -332,7 +378,7 @@ def demo(options: argparse.Namespace) -> None:
     with quiet_start():
         from hw2_keras import demo
     page = demo.make(options.out)
-    print(f"open {page}")
+    print(printable(f"open {page}"))
 
 
 def exercise(options: argparse.Namespace) -> int:
@@ -365,9 +411,9 @@ def exercise(options: argparse.Namespace) -> int:
 
 
 def print_files(folder: Path, pictures: Sequence[Path]) -> None:
-    print(f"written to {folder}")
+    print(printable(f"written to {folder}"))
     for picture in pictures:
-        print(f"  {picture}")
+        print(printable(f"  {picture}"))
 
 
 @contextlib.contextmanager

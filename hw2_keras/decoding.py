@@ -16,6 +16,8 @@ from hw2_keras.data.vocabulary import EOS, PAD, SOS
 from hw2_keras.errors import UsageError
 from hw2_keras.models.encoder_decoder import EncoderDecoder
 
+MAX_BEAMS = 1_000  # as in export.runtime
+
 
 class Decoded(NamedTuple):
     """What a search found for N sources; T is the number of steps it took.
@@ -67,8 +69,7 @@ def nucleus(
         UsageError: ``top_p`` or ``uniforms`` out of range or of another shape.
     """
     source, uniforms = tf.convert_to_tensor(source), np.asarray(uniforms, "float32")
-    if not 0 < top_p <= 1:
-        raise UsageError(f"top_p is {top_p}: expected a mass in (0, 1], for example 0.8")
+    check_mass(top_p)
     if uniforms.ndim != 2 or len(uniforms) != len(source) or uniforms.shape[1] < 1:
         raise UsageError(
             f"uniforms has shape {uniforms.shape}: expected ({len(source)}, max_length), a row "
@@ -94,18 +95,31 @@ def beam(
 
     Args:
         models, source, max_length: as for `greedy`.
-        num_beams: K, the width; 1 is greedy search. Where fewer than K sequences exist, the
-            surplus rows have score -inf.
+        num_beams: K, the width, at most 1,000; 1 is greedy search. Where fewer than K sequences
+            exist, the surplus rows have score -inf.
         length_penalty: exponent of the score; 0 compares plain sums of log-probabilities.
 
     Raises:
-        UsageError: ``num_beams`` or ``max_length`` < 1.
+        UsageError: ``num_beams`` out of range or ``max_length`` < 1.
     """
     _check(max_length)
-    if num_beams < 1:
-        raise UsageError(f"num_beams is {num_beams}: expected 1 (greedy search) or more")
+    check_width(num_beams)
     source = tf.convert_to_tensor(source)
     return _beam(models, source, tf.constant(max_length), num_beams, length_penalty)
+
+
+def check_width(num_beams: int) -> None:
+    """Refuses, with a `UsageError`, a beam that costs without limit, or none."""
+    if not 1 <= num_beams <= MAX_BEAMS:
+        raise UsageError(
+            f"num_beams is {num_beams}: expected 1 (greedy search) to {MAX_BEAMS:,}, the largest"
+        )
+
+
+def check_mass(top_p: float) -> None:
+    """Refuses, with a `UsageError`, a mass that no nucleus has, also in float32."""
+    if not np.finfo(np.float32).tiny <= top_p <= 1:
+        raise UsageError(f"top_p is {top_p}: expected a mass in (0, 1], for example 0.8")
 
 
 def _check(max_length: int) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Any
 from hw2_keras.errors import UsageError
 
 UNFINISHED = ".new-"  # how the name of a file begins while it is written
+LONGEST_NAME = "x" * 250  # stands for whatever a command writes below its folder
 
 
 @contextlib.contextmanager
@@ -60,6 +61,22 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         os.fsync(file.fileno())
 
 
+def check_folder(path: Path) -> None:
+    """Checks, before any work, that a folder can be made and written to; makes nothing.
+
+    Raises:
+        UsageError: a part of its path is a file, a loop or read-only, or its name is too long.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            (path / LONGEST_NAME).lstat()
+        existing = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise _not_writable(path, error) from error
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it, where they are missing.
 
@@ -71,10 +88,14 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UsageError(
-            f"cannot write to {path}: {error.strerror or error}; expected a writable folder with "
-            "free space, choose another --out"
-        ) from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot write to {path}: {error.strerror or error}; expected a writable folder with "
+        "free space, choose another --out"
+    )
 
 
 def write_json(path: Path, content: Any) -> None:

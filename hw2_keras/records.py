@@ -21,10 +21,13 @@ from hw2_keras.files import first_line
 
 LARGEST_FILE = 16_000_000  # bytes; the largest record of the five reports has 8 kB
 LARGEST_NUMBER = 1e100  # what was computed in float32 is either smaller or not finite
+MOST_EPOCHS = 10**6
+LARGEST_RATE = 1e12
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 Size = Annotated[int, Meta(ge=1, le=10**7)]
+Width = Annotated[int, Meta(ge=1, le=10**5)]  # of a layer: more would not fit into memory
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 # patterns rather than literals: their messages say what was expected
@@ -53,7 +56,7 @@ class RunRecord(Struct):
     divergence: str | None = None
     origin: str = "origin not recorded"
     notes: list[str] = []
-    sizes: dict[str, Size | list[Size] | None] = {}
+    sizes: dict[str, Width | list[Width] | None] = {}
     vocabularies: dict[Side, str] = {}
     edition: str | UnsetType = UNSET
     encoder: str | UnsetType | None = UNSET
@@ -68,8 +71,8 @@ class Protocol(Struct):
     """How a run was trained, ``protocol`` in ``run.json``."""
 
     optimizer: Name
-    learning_rate: Annotated[float, Meta(gt=0, le=1e12)]
-    epochs: Annotated[int, Meta(ge=1, le=10**6)]
+    learning_rate: Annotated[float, Meta(gt=0, le=LARGEST_RATE)]
+    epochs: Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Size
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     selection: Selection
@@ -126,6 +129,8 @@ def read_run_record(path: Path) -> dict[str, Any]:
         raise _damaged(path, f"experiment: {experiment.name} is counted, not trained", remedy)
     checked = msgspec.structs.asdict(_check(path, content, RunRecord, remedy))
     _check(path, content["protocol"], Protocol, remedy, "protocol")
+    if unknown := checked["sizes"].keys() - dict(experiment.sizes).keys():
+        raise _damaged(path, f"sizes: {sorted(unknown)[0]!r} is none of {experiment.name}", remedy)
     for name in ("loss", "running_loss", experiment.metric):
         if name not in content["metrics"]:
             raise _damaged(path, f"metrics: no {name!r}", remedy)

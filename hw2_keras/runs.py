@@ -127,11 +127,13 @@ class Run:
         """
         from hw2_keras.models import build_models
 
-        models = build_models(self.experiment, **self.record["sizes"])
         weights = self.path / WEIGHTS
+        if not weights.is_file():  # a pipe would be waited for
+            raise UsageError(f"{weights} is missing or no file: train again into another folder")
         try:
+            models = build_models(self.experiment, **self.record["sizes"])
             getattr(models, "training", models).load_weights(weights)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # damage, and sizes of another network, show as many types
             raise UsageError(
                 f"{weights} does not hold the weights of {self.experiment.name} "
                 f"({first_line(error)}): train again into another folder"

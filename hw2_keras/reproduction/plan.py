@@ -12,6 +12,7 @@ from typing import NamedTuple
 from hw2_keras import runs
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.records import MOST_EPOCHS
 
 SOURCES = ("synthetic", "real")
 
@@ -114,8 +115,8 @@ def check(seeds: Sequence[int], source: str, epochs: int | None) -> None:
         raise UsageError(f"source {source!r}: expected one of {', '.join(SOURCES)}")
     if not seeds or any(not 0 <= seed < 2**32 for seed in seeds):
         raise UsageError(f"seeds {list(seeds)}: expected whole numbers from 0 to {2**32 - 1}")
-    if epochs is not None and epochs < 1:
-        raise UsageError(f"epochs is {epochs}: expected a whole number of at least 1")
+    if epochs is not None and not 1 <= epochs <= MOST_EPOCHS:
+        raise UsageError(f"epochs is {epochs}: expected a whole number from 1 to {MOST_EPOCHS:,}")
 
 
 def chosen(names: Sequence[str], edition: str | None) -> list[Experiment]:

@@ -19,6 +19,8 @@ from hw2_keras.reproduction.plan import Task, duration, place, plan, seconds, st
 from hw2_keras.reproduction.trainer import Outcome
 from hw2_keras.runs import open_run
 
+MOST_WORKERS = 1_000  # processes on one machine
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -74,6 +76,8 @@ def reproduce(
     """
     if workers is not None and cluster is not None:
         raise UsageError("workers and a cluster: give one of them")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"{workers} workers: expected a whole number from 1 to {MOST_WORKERS:,}")
     tasks, out = plan(names, edition, seeds, source, epochs), Path(out)
     if dry_run:
         print(plan_table(tasks, out, workers or 1))

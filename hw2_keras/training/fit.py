@@ -14,12 +14,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hw2_keras import files, lock, metrics, runs
+from hw2_keras import decoding, files, lock, metrics, runs
 from hw2_keras.data import load_data
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.models import build_models
 from hw2_keras.models.encoder_decoder import EncoderDecoder
+from hw2_keras.records import LARGEST_RATE, MOST_EPOCHS
 from hw2_keras.runs import Run, open_run
 from hw2_keras.training import TASKS, captioning, devices, sampling
 from hw2_keras.training.callbacks import (
@@ -30,7 +31,6 @@ from hw2_keras.training.callbacks import (
     TensorBoard,
 )
 
-MOST_EPOCHS = 1_000_000
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
@@ -113,8 +113,10 @@ def protocol_of(
     """
     learning_rate = experiment.best_rate if learning_rate is None else learning_rate
     epochs = experiment.epochs if epochs is None else epochs
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UsageError(f"learning rate {learning_rate}: expected a positive, finite number")
+    if not 0 < learning_rate <= LARGEST_RATE:
+        raise UsageError(
+            f"learning rate {learning_rate}: expected a positive number up to {LARGEST_RATE:g}"
+        )
     if not 1 <= epochs <= MOST_EPOCHS:
         raise UsageError(f"epochs is {epochs}: expected a whole number from 1 to {MOST_EPOCHS:,}")
     if not 0 <= seed < 2**32:
@@ -321,7 +323,8 @@ def _open_finished(folder: Path, identity: dict) -> Run:
             f"{folder} holds another run (different {', '.join(changed)}): choose another --out "
             "or delete the folder"
         )
-    print(f"opened the finished run {folder}; another --out trains it again", file=sys.stderr)
+    told = printable(f"opened the finished run {folder}; another --out trains it again")
+    print(told, file=sys.stderr)
     return run
 
 
@@ -342,6 +345,10 @@ def evaluate(run: Run, search: str = "greedy", num_beams: int = 5, top_p: float 
     experiment, task = run.experiment, TASKS[run.experiment.task]
     if search != "greedy" and not task.SEARCHES:
         raise UsageError(f"{run.path} is a classifier: --search {search} needs an encoder-decoder")
+    if search == "beam":
+        decoding.check_width(num_beams)
+    if search == "nucleus":
+        decoding.check_mass(top_p)
     prepared, models = run.prepared(), run.models()
     if search == "greedy":
         measured = run.metrics | task.measure(models, prepared, experiment)

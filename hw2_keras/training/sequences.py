@@ -22,6 +22,7 @@ from hw2_keras.metrics import METRICS, wer_at_k
 from hw2_keras.models.encoder_decoder import EncoderDecoder
 
 SEARCHES = ("greedy", "beam", "nucleus")
+MAX_HYPOTHESES = 2_560  # decoded at once, so that a wide beam takes no more memory: 256 of width 10
 
 
 class Prepared(NamedTuple):
@@ -96,13 +97,16 @@ def decode_split(
         max_length: longest output in tokens.
         search: "greedy", "beam" (``num_beams``, ``length_penalty``) or "nucleus" (``top_p``, and
             ``seed`` for its uniform numbers).
-        batch_size: sources decoded together, those of like length.
+        batch_size: sources decoded together, those of like length; fewer for a wide beam.
 
     Raises:
         UsageError: unknown search, or arguments that `decoding` refuses.
     """
     if search not in SEARCHES:
         raise UsageError(f"unknown search {search!r}: expected one of {', '.join(SEARCHES)}")
+    if search == "beam":
+        decoding.check_width(num_beams)
+        batch_size = max(1, min(batch_size, MAX_HYPOTHESES // num_beams))
     source = np.asarray(source)
     uniforms = np.random.default_rng(seed).random((len(source), max_length), np.float32)
     is_text = source.ndim == 2
