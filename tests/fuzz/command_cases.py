@@ -5,6 +5,7 @@ what is promised: it ends with 0, or with 2 and one printable line. Nothing is t
 where that would begin, `WORK` stops. ``CHECKS`` names them all.
 """
 
+import atexit
 import contextlib
 import functools
 import io
@@ -199,7 +200,9 @@ def small_run(name: str) -> Path:
 
     experiment = experiments[name]
     task, data = TASKS[experiment.task], load_data(experiment.data, source="synthetic")
-    folder = Path(tempfile.mkdtemp(prefix="hw2-fuzz-")) / "run"
+    kept = tempfile.TemporaryDirectory(prefix="hw2-fuzz-")
+    atexit.register(kept.cleanup)
+    folder = Path(kept.name) / "run"
     folder.mkdir()
     sizes = task.sizes(task.prepare(data, folder))
     models = build_models(experiment, **sizes)
