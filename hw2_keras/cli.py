@@ -391,7 +391,7 @@ def exercise(options: argparse.Namespace) -> int:
             raise UsageError("which exercise? Name it by edition and number, such as 2024-25 3")
         print(show.listing([options.edition] if options.edition else list(exercises.EXERCISES)))
         return 0
-    found = exercises.exercise(options.edition, options.number)
+    found = exercises.find(options.edition, options.number)
     command = f"python -m hw2_keras exercise {options.edition} {options.number}"
     if options.answer is None:
         part = "hints" if options.hint else "solution" if options.solution else "task"

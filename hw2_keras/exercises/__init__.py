@@ -27,7 +27,7 @@ def exercises_of(edition: str) -> tuple[Exercise, ...]:
     return EXERCISES[edition]
 
 
-def exercise(edition: str, number: int) -> Exercise:
+def find(edition: str, number: int) -> Exercise:
     """One exercise, counted from 1.
 
     Raises:
