@@ -410,7 +410,7 @@ class SourceModel(Model):
         """The note on symbols that the model has never seen."""
         note = f"unknown to {self.info['experiment']}, read as <unk>: {' '.join(symbols)}"
         near: dict[str, str] = {}
-        for known in sorted(self.info["symbols"], key=lambda s: (len(s), s != _base(s))):
+        for known in sorted(self.info.get("symbols", []), key=lambda s: (len(s), s != _base(s))):
             near.setdefault(_base(known), known)
         for symbol in symbols:
             if (base := _base(symbol)) and base in near:

@@ -137,3 +137,36 @@ def test_a_pipe_is_not_waited_for(check: str, tmp_path: Path) -> None:
         os.mkfifo(run / "model.weights.h5")
         assert main(["evaluate", str(run)]) == 2
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stackwise_num_blocks": [2, 10**6]},
+        {"stackwise_num_filters": [64, 10**6]},
+        {"input_conv_kernel_sizes": [10**6]},
+        {"stackwise_num_blocks": [10**400, 2]},
+        {"stackwise_num_blocks": "many"},
+        {"stackwise_num_blocks": [float("nan"), 2]},
+    ],
+)
+def test_a_preset_without_end_is_refused_before_it_is_built(fields: dict, tmp_path: Path) -> None:
+    pytest.importorskip("keras_nlp")
+    from hw2_keras.models.image_encoder import resnet_encoder
+
+    config = {
+        "input_conv_filters": [64],
+        "input_conv_kernel_sizes": [7],
+        "stackwise_num_filters": [64, 128],
+        "stackwise_num_blocks": [2, 2],
+        "stackwise_num_strides": [1, 2],
+        "block_type": "basic_block",
+    }
+    backbone = "keras_hub.src.models.resnet.resnet_backbone"
+    content = {"module": backbone, "class_name": "ResNetBackbone", "config": config | fields}
+    content["registered_name"] = "keras_hub>ResNetBackbone"
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    started = time.monotonic()
+    with pytest.raises(UsageError, match=r"weights: expected at most|cannot be read") as raised:
+        resnet_encoder(tmp_path, 256)
+    assert str(raised.value).isprintable() and time.monotonic() - started < 60

@@ -5,6 +5,7 @@ synthetic scenes have a small CNN that is trained with the captioner (`scene_enc
 """
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from hw2_keras.models.encoder_decoder import seeds
 GRID = 16  # positions per side of the course's feature map
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_WEIGHTS = 2e8  # ResNet-152 has 6e7
+BLOCK_WEIGHTS = 1e6  # counted for a block besides its weights: it takes as long to build
 
 
 def scene_encoder(image_shape: tuple[int, int, int] = (64, 64, 3), seed: int = 42) -> keras.Model:
@@ -64,13 +67,19 @@ def resnet_encoder(preset: str | Path = "resnet_18_imagenet", image_size: int = 
     from keras_nlp.models import ResNetBackbone  # takes seconds, and only real images need it
 
     try:
-        backbone = ResNetBackbone.from_preset(str(preset))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        weights = _most_weights(Path(preset) / "config.json")
+        backbone = ResNetBackbone.from_preset(str(preset)) if weights <= MOST_WEIGHTS else None
+    except Exception as error:  # damage shows as many unrelated types
         raise UsageError(
             f"image encoder {str(preset)!r} cannot be read "
             f"({type(error).__name__}: {first_line(error)}): expected the name or the complete "
             "folder of a KerasHub preset for ResNetBackbone"
         ) from error
+    if backbone is None:
+        raise UsageError(
+            f"image encoder {str(preset)!r} has up to {weights:.1e} weights: expected at most "
+            f"{MOST_WEIGHTS:.1e}; use resnet_18_imagenet"
+        )
     backbone.trainable = False
     image = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     x = (ops.cast(image, "float32") / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
@@ -85,6 +94,18 @@ def resnet_encoder(preset: str | Path = "resnet_18_imagenet", image_size: int = 
     x = layers.AveragePooling2D(side // GRID, name="pool")(x)
     features = layers.Reshape((GRID * GRID, channels), name="positions")(x)
     return keras.Model(image, features, name="resnet_encoder")
+
+
+def _most_weights(config: Path) -> float:
+    """An upper bound of the weights of the network in a preset's folder; 0 for other names."""
+    if not os.path.isfile(config):
+        return 0.0
+    with config.open("rb") as file:
+        fields = json.loads(file.read(100_000))["config"]
+    stages = zip(fields["stackwise_num_blocks"], fields["stackwise_num_filters"], strict=True)
+    stem = zip(fields["input_conv_filters"], fields["input_conv_kernel_sizes"], strict=True)
+    blocks = sum((float(n) * (18 * float(f) ** 2 + BLOCK_WEIGHTS)) for n, f in stages)
+    return blocks + sum((float(f) * float(k)) ** 2 for f, k in stem)
 
 
 def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str) -> np.ndarray:
