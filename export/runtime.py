@@ -318,9 +318,12 @@ class SourceModel(Model):
         self._has_strings = any(o.name == "text_out" for o in session.get_outputs())
         self._ids = None
         if self._source.name == "ids":  # a file for runtimes without strings
-            if len(symbols) != len(info["symbol_ids"]):
+            given = [*info["symbol_ids"], info["unknown"] or 0]
+            if len(symbols) != len(given) - 1 or max(given) >= 2**31:
                 raise ModelError(f"{path} has symbols without ids: export it again")
             self._ids = dict(zip(symbols, info["symbol_ids"], strict=True))
+        if not self._has_strings:
+            self._spelling = info["vocabulary"], info["end"], info["separator"]
 
     def _source_signature(self) -> Signature:
         if self._ids is not None:
@@ -448,12 +451,13 @@ class SourceModel(Model):
         """The texts of a search, spelled here where the file gives ids (..., T_out)."""
         if self._has_strings:
             return found
-        spelled = self._spelled(self.info["vocabulary"], found)
-        ended = np.cumsum(found == self.info["end"], -1) > 0
+        vocabulary, end, separator = self._spelling
+        spelled = self._spelled(vocabulary, found)
+        ended = np.cumsum(found == end, -1) > 0
         texts = np.empty(found.shape[:-1], object)
         for place in np.ndindex(texts.shape):
             tokens = (token for token in spelled[place][~ended[place]] if token)
-            texts[place] = self.info["separator"].join(tokens)
+            texts[place] = separator.join(tokens)
         return texts
 
 

@@ -209,7 +209,7 @@ def main() -> int:
     parser.add_argument("kinds", metavar="KIND", nargs="*", help="e.g. data.arrays; default: all")
     parser.add_argument("--cases", type=int, default=1000, help="of a kind; default: %(default)s")
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
-    parser.add_argument("--seconds", type=float, default=420, help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=440, help="default: %(default)s")
     parser.add_argument("--soak", type=float, default=60, help="seconds each; default: %(default)s")
     options = parser.parse_args()
     tallies = run_cases(options.kinds, options.first, options.cases, options.seconds)
