@@ -117,6 +117,31 @@ def test_the_programs_of_the_pages_run(program: str, answer: str) -> None:
     assert answer in done.stdout
 
 
+def test_every_symptom_has_its_demonstration_and_what_it_printed() -> None:
+    page = (DOCS / "why_not_learning.rst").read_text(encoding="utf-8")
+    scripts = sorted(path.name for path in (DOCS / "symptoms").glob("*.py"))
+    assert len(scripts) == 5
+    shown = re.findall(
+        r"literalinclude:: symptoms/(\w+\.py)\n   :lines: 3-\n\n.. code-block:: text\n\n   \S", page
+    )
+    assert sorted(shown) == scripts
+    for name in scripts:
+        source = (DOCS / "symptoms" / name).read_text(encoding="utf-8")
+        compile(source, name, "exec")
+        printed = page.split(f"symptoms/{name}\n   :lines")[1].split("code-block:: text")[1]
+        heads = re.findall(r'^print\("(.+)"\)$', source, re.M)
+        assert all(head in printed for head in heads)
+
+
+def test_commands_are_spelled_one_way() -> None:
+    pages = [ROOT / "README.md", ROOT / "examples" / "README.md", *DOCS.glob("*.rst")]
+    for page in pages:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            assert not re.match(r" +(\$ )?(\.venv/bin/python|hw2|hw2-export) ", line), (page, line)
+    for page in (ROOT / "README.md", DOCS / "index.rst"):
+        assert ". .venv/bin/activate" in page.read_text(encoding="utf-8")
+
+
 def test_the_picture_of_the_house_names_files_that_exist() -> None:
     texts = [node.text for node in ElementTree.parse(DOCS / "house.svg").iter() if node.text]
     names = {name for text in texts for name in re.findall(r"\b[a-z_]+\.py\b", text)}
