@@ -54,7 +54,7 @@ def complain(message: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, built without importing Keras."""
-    top = Parser(prog="hw2-export", description="Trained run -> .onnx -> any application.")
+    top = Parser(prog="python -m export", description="Trained run -> .onnx -> any application.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function, name: str, help: str) -> argparse.ArgumentParser:
@@ -63,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(convert, "convert", "convert a run into one verified .onnx file")
-    sub.add_argument("run", type=Path, metavar="RUN", help="a folder made by 'hw2 train'")
+    sub.add_argument(
+        "run", type=Path, metavar="RUN", help="a folder made by 'python -m hw2_keras train'"
+    )
     sub.add_argument("-o", "--output", required=True, metavar="FILE.onnx")
     sub.add_argument(
         "--search",
@@ -83,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = command(verify, "verify", "compare a file with the Keras run that it was made from")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
-    sub.add_argument("--run", type=Path, required=True, help="a folder made by 'hw2 train'")
+    sub.add_argument(
+        "--run", type=Path, required=True, help="a folder made by 'python -m hw2_keras train'"
+    )
     sub = command(info, "info", "print a file's model card")
     sub.add_argument("file", type=Path, metavar="FILE.onnx")
     sub = command(run, "run", "answer with a file; needs neither Keras nor TensorFlow")

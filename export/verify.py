@@ -126,7 +126,11 @@ class Parity:
         return "\n".join([f"parity of {self.experiment} ({self.source} data)", *lines])
 
     def _examples(self) -> str:
-        return "test examples" if self.metric else f"{self.source} examples"
+        if self.metric is None:
+            return f"{self.source} examples"
+        if self.metric == "test_accuracy" and self.examples == COMPARED:
+            return "test examples (a multiple of 7 and of 64; the accuracy is on all)"
+        return "test examples"
 
 
 def verify_run(path: Path, run: "Run") -> Parity:

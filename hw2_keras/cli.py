@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +79,10 @@ def missing_library(error: ModuleNotFoundError) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, built without importing Keras."""
-    top = Parser(prog="hw2", description="Homework experiments in Keras, beside their reports.")
+    top = Parser(
+        prog="python -m hw2_keras",
+        description="Homework experiments in Keras, beside their reports.",
+    )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -346,6 +350,8 @@ def beams(options: argparse.Namespace) -> None:
     found = [open_run(path) for path in options.runs]
     with quiet_start():
         from hw2_keras.report import beams
+    # Every width is a graph of its own, which TensorFlow would warn about.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     rows = []
     for number, run in enumerate(found, 1):
         print(printable(f"run {number} of {len(found)}: {run.path}"), file=sys.stderr)

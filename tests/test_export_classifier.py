@@ -88,6 +88,7 @@ def test_parity_report(file: Path, small_run: Run) -> None:
     parity = verify.verify_run(file, small_run)
     assert parity.passed
     assert parity.examples == 448 and parity.batch_sizes == (1, 7, 64)
+    assert "448 test examples (a multiple of 7 and of 64; the accuracy is on all)" in str(parity)
     assert parity.onnx == parity.keras == small_run.metrics["test_accuracy"]
     assert 0 < parity.max_difference < 1e-5
     assert json.loads(file.with_suffix(".parity.json").read_text())["passed"] is True

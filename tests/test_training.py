@@ -57,7 +57,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     ("kill", "kept"), [(KILLED_DURING_AN_EPOCH, 1), (KILLED_DURING_A_CHECKPOINT, 1)]
 )
 def test_a_killed_run_resumes_and_ends_as_if_nothing_had_happened(
-    uninterrupted: runs.Run, tmp_path: Path, kill: str, kept: int
+    uninterrupted: runs.Run,
+    tmp_path: Path,
+    kill: str,
+    kept: int,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     assert train_in_a_process(tmp_path, kill) == 9
     folder = tmp_path / uninterrupted.path.name
@@ -67,6 +71,7 @@ def test_a_killed_run_resumes_and_ends_as_if_nothing_had_happened(
 
     resumed = hw2.train("kmnist_cnn", epochs=3, out=tmp_path)
 
+    assert f"resuming after epoch {kept}\n" in capsys.readouterr().err
     history = (resumed.path / "history.csv").read_text()
     assert history == (uninterrupted.path / "history.csv").read_text()
     assert resumed.metrics == uninterrupted.metrics

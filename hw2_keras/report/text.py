@@ -1,4 +1,4 @@
-"""Tables as aligned text; needs nothing, so ``hw2 list`` runs where only inference is installed."""
+"""Tables as aligned text; needs nothing, so ``python -m hw2_keras list`` runs on a base install."""
 
 from collections.abc import Sequence
 

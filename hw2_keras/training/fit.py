@@ -224,6 +224,8 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     train_batches = task.batches(prepared, experiment, seed, epoch)
     label = f"{experiment.name} ({identity['source']}) rate {protocol['learning_rate']:g}"
     rows = checkpoint.rows
+    if rows:
+        print(f"{label}  resuming after epoch {len(rows)}", file=sys.stderr, flush=True)
     model.fit(
         train_batches,
         initial_epoch=len(rows),
