@@ -22,11 +22,17 @@ from export.runtime import (
     load,
     printable,
 )
-from hw2_keras.cli import Parser, missing_library
 
 # Formats that are decoded here, without a program of their own.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
 FORMATS |= {".bmp": "BMP"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; ``hw2_keras`` has its own: ``run`` loads nothing of it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, printable(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(str(error))
     except ModuleNotFoundError as error:
+        from hw2_keras.cli import missing_library
+
         complain(missing_library(error))
     except OSError as error:
         complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")

@@ -184,7 +184,7 @@ CAPTION = Experiment(
     dropout=0.5,
     # 16x16 positions of ResNet-18's last feature map, as in the course
     sizes={"vocabulary_size": 190, "features": (256, 512)},
-    parameters=564_982,
+    parameters=696_054,
     data="sydney",
     optimizer="adam",
     learning_rates=(4e-4,),
@@ -338,7 +338,7 @@ experiments = Registry(
             name="caption_attention",
             title="LSTM captions, looking at the image before every word",
             attention="additive",
-            parameters=878_526,
+            parameters=1_297_342,
             minutes=0.8,
             reported=(
                 Reported("000", "test_bleu4", 0.51),

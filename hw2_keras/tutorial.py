@@ -4,6 +4,7 @@ A tutorial imports this module before Keras: it starts TensorFlow without its lo
 """
 
 import argparse
+import builtins
 import logging
 import sys
 import warnings
@@ -51,7 +52,7 @@ def arguments(epochs: int) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="folder of the runs: runs, and results where a run is there"
     )
-    given = parser.parse_args([] if "ipykernel" in sys.modules else None)
+    given = parser.parse_args([] if _is_notebook() else None)
     if given.epochs is None and given.source == "synthetic":
         given.epochs = epochs
     if not _shows_plots():
@@ -115,8 +116,12 @@ def show(figure: Figure, name: str) -> None:
     print(f"plot: {png}")
 
 
+def _is_notebook() -> bool:
+    return hasattr(builtins, "__IPYTHON__")
+
+
 def _shows_plots() -> bool:
-    return "sphinx_gallery" in sys.modules or "ipykernel" in sys.modules
+    return _is_notebook() or "sphinx.cmd.build" in sys.modules
 
 
 def _finished(

@@ -9,7 +9,7 @@ from keras import layers
 
 from hw2_keras.data import load_data
 from hw2_keras.data.image_files import ImageSplit
-from hw2_keras.data.images import ImageData
+from hw2_keras.data.images import ImageData, made
 
 NAMES = ("fashion", "kmnist", "intel")
 
@@ -47,6 +47,15 @@ def test_the_seed_decides_every_pixel_and_it_is_quick(sets, name):
     assert again.fingerprint == sets[name].fingerprint
     np.testing.assert_array_equal(again.test.image, sets[name].test.image)
     assert load_data(name, seed=43).fingerprint != again.fingerprint
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_painted_again_is_the_same(sets, name):
+    made.cache_clear()
+    again = load_data(name)
+    np.testing.assert_array_equal(again.train.image, sets[name].train.image)
+    again.train.image[:] = 0  # a copy: it changes nobody else's
+    assert load_data(name).fingerprint == sets[name].fingerprint
 
 
 def accuracy(data: ImageData, inner: list[keras.Layer], epochs: int) -> float:

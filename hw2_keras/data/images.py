@@ -7,8 +7,9 @@ and the other 50,000 training, in the order of the permutation.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -119,11 +120,21 @@ def load_real(name: str, seed: int = 42) -> ImageData:
 
 
 def load_synthetic(name: str, seed: int = 42) -> ImageData:
-    """Generate the synthetic stand-in: glyphs at 28x28, painted landscapes for "intel"."""
+    """Generate the synthetic stand-in: glyphs at 28x28, painted landscapes for "intel".
+
+    What was painted once in a process is copied when it is asked for again.
+    """
     maker = landscapes if name == "intel" else glyphs
-    splits, classes = maker.generate(name, seed)
+    painted, classes = made(maker, name, seed)
+    splits = [(image.copy(), label.copy()) for image, label in painted]
     origin = f"hw2_keras.data.{maker.__name__.rpartition('.')[2]}, seed {seed}"
     return record(name, "synthetic", origin, splits, classes)
+
+
+@lru_cache(maxsize=8)
+def made(maker: ModuleType, name: str, seed: int) -> tuple[list, tuple[str, ...]]:
+    """The splits of a synthetic set and its classes; landscapes take seconds to paint."""
+    return maker.generate(name, seed)
 
 
 def record(

@@ -312,7 +312,11 @@ def _weights_file(model: keras.Model) -> bytes:
 def _remove_leftovers(folder: Path) -> None:
     """Removes what a finished run needs no more, and what a kill left half written."""
     with contextlib.suppress(OSError):  # committed runs may lie where nothing can be written
-        for path in (folder / runs.CHECKPOINT, *folder.glob(f"{files.UNFINISHED}*")):
+        for path in (
+            folder / runs.CHECKPOINT,
+            folder / lock.LOCK,
+            *folder.glob(f"{files.UNFINISHED}*"),
+        ):
             path.unlink(missing_ok=True)
 
 
