@@ -121,7 +121,7 @@ def _is_notebook() -> bool:
 
 
 def _shows_plots() -> bool:
-    return _is_notebook() or "sphinx.cmd.build" in sys.modules
+    return _is_notebook() or "sphinx_gallery" in sys.modules
 
 
 def _finished(

@@ -1,30 +1,45 @@
 """The tutorials as the notebooks that a reader downloads: each stands alone."""
 
 import ast
+import functools
 import json
 import os
 import re
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "tutorials").glob("*/*.py"))
+# In a process of its own: where the gallery is loaded, tutorials show their plots in its pages.
+CONVERTER = """
+import json, pathlib, runpy, sys
 from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
 from sphinx_gallery.notebook import jupyter_notebook
 from sphinx_gallery.py_source_parser import split_code_and_text_blocks
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted((ROOT / "tutorials").glob("*/*.py"))
-GALLERY = DEFAULT_GALLERY_CONF | runpy.run_path(str(ROOT / "docs/conf.py"))["sphinx_gallery_conf"]
+gallery = DEFAULT_GALLERY_CONF | runpy.run_path("docs/conf.py")["sphinx_gallery_conf"]
+blocks = {script: split_code_and_text_blocks(script)[1] for script in sys.argv[1:]}
+folder = lambda script: str(pathlib.Path(script).parent)
+print(json.dumps({s: jupyter_notebook(blocks[s], gallery, folder(s)) for s in blocks}))
+"""
+
+
+@functools.cache
+def notebooks():
+    """The notebook that the gallery makes of each script, as JSON."""
+    command = [sys.executable, "-c", CONVERTER, *map(str, SCRIPTS)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return {script: json.dumps(made) for script, made in json.loads(done.stdout).items()}
 
 
 def notebook(script):
-    """The notebook that the gallery makes of a script."""
-    _, blocks = split_code_and_text_blocks(str(script))
-    made = jupyter_notebook(blocks, GALLERY, str(script.parent))
-    return nbformat.reads(json.dumps(made), as_version=4)
+    return nbformat.reads(notebooks()[str(script)], as_version=4)
 
 
 def code_of(book):
