@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/python -m hw2_keras demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # FUZZ="--seconds 60 --soak 0": fewer cases
 fuzz: .venv/ready

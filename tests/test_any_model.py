@@ -1,5 +1,6 @@
 """Networks that this package does not have, each one file, compared with the plainest loop."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import LENGTH, LETTERS, VOCABULARY, Network, called
+from networks import LENGTH, LETTERS, VOCABULARY, Network, compiled
 
 import export
 from export.runtime import Found, load
@@ -19,9 +20,10 @@ COUNT = 64
 
 
 class Case(NamedTuple):
-    """A trained network, its sources for the file and for Keras, and its files."""
+    """A trained network, its compiled step, its sources for the file and for Keras, its files."""
 
     network: Network
+    step: Callable
     sources: list[str] | np.ndarray
     encoded: np.ndarray
     path: Path
@@ -60,18 +62,18 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         sources=sources,
         max_length=LENGTH,
     )
-    return Case(network, sources, encoded, path, parity)
+    return Case(network, compiled(network.step), sources, encoded, path, parity)
 
 
 class Stepper:
     """One source at a time, one hypothesis at a time."""
 
-    def __init__(self, network: Network, source: np.ndarray) -> None:
-        self.first = dict(network.encoder(source[None]))
-        self.network = network
+    def __init__(self, case: Case, source: np.ndarray) -> None:
+        self.first = dict(case.network.encoder(source[None]))
+        self.step = case.step
 
     def __call__(self, values: dict, token: int) -> tuple[np.ndarray, dict]:
-        found = dict(called(self.network.step, values | {"token": tf.constant([token])}))
+        found = dict(self.step(values | {"token": tf.constant([token])}))
         gains = tf.nn.log_softmax(found.pop("logits"))[0].numpy()
         found.pop("attention", None)
         return gains, values | found
@@ -121,7 +123,7 @@ def text(ids) -> str:
 def test_a_file_finds_what_the_plainest_loop_finds(case: Case, num_beams: int) -> None:
     model, counts = load(case.path), {1: 4, 7: 14, COUNT: COUNT}
     plain = [
-        plain_beam(Stepper(case.network, source), num_beams)
+        plain_beam(Stepper(case, source), num_beams)
         for source in case.encoded[: COUNT if num_beams == 1 else 20]
     ]
     texts = [texts for texts, _ in plain]
@@ -148,7 +150,7 @@ def test_a_sampler_draws_what_the_plainest_loop_draws(case: Case, tmp_path: Path
     assert parity.passed and parity.source == "random"
     uniforms = np.random.default_rng(5).random((COUNT, LENGTH), np.float32)
     plain = [
-        plain_sample(Stepper(network, source), row, 0.8)
+        plain_sample(Stepper(case, source), row, 0.8)
         for source, row in zip(case.encoded[:20], uniforms, strict=False)
     ]
     for size in (1, 7, COUNT):
