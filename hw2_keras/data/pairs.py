@@ -7,7 +7,7 @@ sentences and words another draw.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from hw2_keras.data.pair_files import HOW_TO_GET as HOW_TO_GET
@@ -69,8 +69,9 @@ def load_real(name: str, seed: int = 42) -> PairData:
     return record(name, "real", origin, read_public(name))
 
 
+@lru_cache(maxsize=8)
 def load_synthetic(name: str, seed: int = 42) -> PairData:
-    """Generate the synthetic stand-in: number words, or pseudo-words."""
+    """Generate the synthetic stand-in, once in a process: number words, or pseudo-words."""
     maker = number_words if name == "spa_eng" else spelling
     splits = [PairSplit(*map(tuple, zip(*pairs, strict=True))) for pairs in maker.generate(seed)]
     origin = f"hw2_keras.data.{maker.__name__.rpartition('.')[2]}, seed {seed}"
