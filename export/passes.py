@@ -11,6 +11,9 @@ OPSET = 20
 ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
 IR_VERSION = 10  # read by onnxruntime 1.18 and everything later
 LARGE = 1024  # bytes
+# The constants of these nodes that are no variable of Keras but made of several: their places.
+PACKED = {("LSTM", 1): "W", ("LSTM", 2): "R", ("LSTM", 3): "B"}
+PACKED |= {("GRU", 1): "W", ("GRU", 2): "R", ("GRU", 3): "B"}
 HEADER = f'<ir_version: {IR_VERSION}, opset_import: ["" : {OPSET}, "ai.onnx.ml" : {ML_OPSET}]>'
 
 
@@ -184,7 +187,8 @@ def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> N
     """Names the initializers in place after the Keras variables that they hold.
 
     tf2onnx names them after the operation that read the variable. A convolution's kernel is
-    found in ONNX's order of axes too. Other constants are named after their first reader.
+    found in ONNX's order of axes too. Other constants are named after their first reader, those of
+    a recurrent layer as ONNX's operator calls them, e.g. ``encoder_lstm/W``.
 
     Args:
         weights: values of Keras variables by their ``path``, e.g. ``conv1/kernel``.
@@ -201,13 +205,21 @@ def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> N
                 break
     others = {initializer.name for initializer in graph.initializer} - set(new)
     for node in graph.node:
-        for name in node.input:
+        for place, name in enumerate(node.input):
             if name in others and name not in new:
-                new[name] = unused(f"{node.output[0]}/constant", new.values())
+                new[name] = unused(constant_of(node, place), new.values())
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
+
+
+def constant_of(node: onnx.NodeProto, place: int) -> str:
+    """What a constant is called that is the input of a node in this place."""
+    if (node.op_type, place) not in PACKED:
+        return f"{node.output[0]}/constant"
+    layer = node.output[0].rpartition("/")[0]
+    return "/".join(filter(None, (layer, PACKED[node.op_type, place])))
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str]:
