@@ -24,7 +24,7 @@ class Text:
         tokens: a string for every id, specials included; 0 is padding.
         start, end: ids that no text spells, whatever their strings; None where there is none.
         unknown: id of what the list does not hold; None where the model has none: such a token
-            is then an error in Python and padding in other runtimes.
+            is then an error in the runtimes of this package, and padding in the file itself.
 
     Raises:
         ModelError: repeated or blank tokens, or a special outside of the list.

@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import onnx
 import pytest
 
-from export.runtime import load
+from export.runtime import ModelError, load
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "node"
@@ -58,6 +59,36 @@ def test_the_same_texts_and_scores(node: str, name: str, source: str, num_beams:
     assert scores == pytest.approx(found.scores[0], abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A translator as a user's own: its sentences are not cleaned, nothing stands for unknown."""
+    model = onnx.load(FILES / "translate_attention.onnx")
+    facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    facts |= {"hw2.cleaned": False, "hw2.unknown": None, "hw2.max_length": 7}
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in facts.items()})
+    path = tmp_path_factory.mktemp("own") / "own.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_only_sentences_of_cleaned_data_are_cleaned(node: str, own: Path) -> None:
+    for sentence in ("quiero un cafe!", "quiero un cafe !"):
+        done = spell(node, own, sentence, 1)
+        assert done.returncode == 0, done.stderr
+        # The longest text is what the file says, not what this program says.
+        assert done.stdout.split(maxsplit=1)[1].rstrip("\n") == load(own)(sentence)
+    scores = [load(own).search([text]).scores for text in ("quiero un cafe!", "quiero un cafe !")]
+    assert scores[0] != scores[1]
+
+
+def test_what_a_file_cannot_read_is_refused(node: str, own: Path) -> None:
+    done = spell(node, own, "Quiero un café", 1)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("unknown to this file, which has no <unk>: Q")
+    with pytest.raises(ModelError, match=r"Q é.*which this file cannot do"):
+        load(own)("Quiero un café")
+
+
 def test_what_was_changed_is_told(node: str) -> None:
     done = spell(node, FILES / "p2g_attention.onnx", "d ɔ g G", 1)
     assert done.stderr.splitlines() == [
@@ -80,7 +111,7 @@ def test_max_length(node: str) -> None:
         (("p2g_attention", "a", "1.5"), "expected: node spell.mjs FILE.onnx"),
         (("p2g_attention", "a", "100000"), "up to 1000 beams and 4096 tokens"),
         (("nothing", "a"), "nothing.onnx"),
-        (("kmnist_cnn", "a"), "is no speller and no translator"),
+        (("kmnist_cnn", "a"), "takes no text, or has no beams"),
     ],
 )
 def test_bad_input(node: str, arguments: tuple[str, ...], message: str) -> None:

@@ -1,9 +1,10 @@
-// Spells phonemes, or translates a sentence, with one exported file and onnxruntime-node:
+// Spells phonemes, translates a sentence, or whatever else a file makes of a text, with one exported
+// file and onnxruntime-node:
 //
 //   node spell.mjs FILE.onnx "d ɪ s k ʌ v ə ɹ" [NUM_BEAMS [MAX_LENGTH]]
 //
 // prints up to NUM_BEAMS (default 5) texts with their scores, best first. Search and vocabulary are
-// inside the file; all that is left to do is to write the text as the training data were written.
+// inside the file; all that is left to do is to write the text as the file's metadata ask for.
 
 import { readFile } from "node:fs/promises";
 
@@ -18,8 +19,8 @@ const fail = (message) => {
   process.exit(2);
 };
 
-const [file, source = "", beams = "5", longest = "50"] = process.argv.slice(2);
-if (!source.trim() || !isCount(beams, MOST_BEAMS) || !isCount(longest, LONGEST)) {
+const [file, source = "", beams = "5", longest] = process.argv.slice(2);
+if (!source.trim() || !isCount(beams, MOST_BEAMS) || !isCount(longest ?? "1", LONGEST)) {
   fail(
     'expected: node spell.mjs FILE.onnx "d ɪ s k ʌ v ə ɹ" [NUM_BEAMS [MAX_LENGTH]], ' +
       `up to ${MOST_BEAMS} beams and ${LONGEST} tokens`,
@@ -61,6 +62,10 @@ function* fields(bytes) {
   }
 }
 
+// What Python's str.split() splits at.
+const WHITE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
+const UNKNOWN = 0xfffd; // stands for a character that no vocabulary holds
+
 // Characters that look like another one, and what stands for both.
 const LOOKALIKES = new Map([
   ...[..."g:'’ʼǝεα"].map((c, i) => [c, [..."ɡːˈˈˈəɛɑ"][i]]),
@@ -80,7 +85,7 @@ const code = (c) => `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4,
 const named = (symbol) => `${symbol} (${Array.from(symbol, code).join(" ")})`;
 
 /** The symbols as the vocabulary has them; what is changed or unknown is told. */
-function known(symbols, vocabulary) {
+function known(symbols, { symbols: vocabulary, unknown }) {
   return symbols.map((symbol) => {
     if (vocabulary.includes(symbol)) return symbol;
     const alike = vocabulary.filter((other) => look(other) === look(symbol));
@@ -93,6 +98,7 @@ function known(symbols, vocabulary) {
       .filter((s) => base(s) && base(s) === base(symbol))
       .sort((a, b) => rank(a) - rank(b));
     const hint = near ? `; did you mean ${named(near)}?` : "";
+    if (unknown === null) fail(`unknown to this file, which has no <unk>: ${symbol}${hint}`);
     console.error(`note: unknown, read as <unk>: ${symbol}${hint}`);
     return symbol;
   });
@@ -104,24 +110,29 @@ function cleanSentence(text) {
   return plain.replace(/[.!?]/g, " $&").replace(/[^\p{L}\p{N}_.!?]+/gu, " ");
 }
 
-/** What the file reads: symbols between spaces (a speller), or code points (a translator). */
-function sourceTensor(session, { symbols: vocabulary }) {
+/** What the file reads: symbols or words between spaces, or the code points of characters. */
+function sourceTensor(session, facts) {
   if (session.inputNames.includes("text")) {
-    const symbols = known(source.normalize("NFC").trim().split(/\s+/u), vocabulary);
+    const symbols = known(source.normalize("NFC").split(WHITE).filter(Boolean), facts);
     return { text: new ort.Tensor("string", [symbols.join(" ")], [1]) };
   }
-  const characters = known([...cleanSentence(source)], vocabulary);
-  const points = characters.map((character) => character.codePointAt(0));
+  const sentence = facts.cleaned ? cleanSentence(source) : source.normalize("NFC");
+  const characters = known(sentence.match(/\P{M}\p{M}*|\p{M}+/gu), facts);
+  const points = characters.map((c) => ([...c].length === 1 ? c.codePointAt(0) : UNKNOWN));
   return { codepoints: new ort.Tensor("int32", points, [1, points.length]) };
 }
 
 const bytes = await readFile(file).catch((error) => fail(error.message));
 const session = await ort.InferenceSession.create(bytes).catch((error) => fail(error.message));
-if (!session.inputNames.includes("num_beams")) fail(`${file} is no speller and no translator`);
+const inputs = ["text", "codepoints"].find((name) => session.inputNames.includes(name));
+if (!inputs || !session.inputNames.includes("num_beams")) {
+  fail(`${file} takes no text, or has no beams: expected a speller, a translator or their like`);
+}
+const about = facts(bytes);
 const { text_out: texts, scores } = await session.run({
-  ...sourceTensor(session, facts(bytes)),
+  ...sourceTensor(session, about),
   num_beams: int64(beams),
-  max_length: int64(longest),
+  max_length: int64(longest ?? about.max_length),
 });
 texts.data.forEach((found, i) => {
   const score = scores.data[i]; // -Infinity where fewer texts than beams exist

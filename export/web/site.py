@@ -30,7 +30,8 @@ PAGE = Path(__file__).parent / "page"
 MANIFEST = "models.json"
 MADE_BY = "hw2-export web"
 SHOWN = ("kind", "source_kind", "experiment", "title", "edition", "source", "metrics", "notes")
-SHOWN += ("licence", "labels", "symbols", "cleaned", "separator", "max_length", "length_penalty")
+SHOWN += ("licence", "labels", "symbols", "unknown", "cleaned", "separator", "max_length")
+SHOWN += ("length_penalty",)
 
 # Of these a file's page offers those that the file can read.
 TEXTS = {

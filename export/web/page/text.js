@@ -30,8 +30,14 @@ export function read(text, model) {
   };
 }
 
-/** The symbols that the model reads. */
-export const split = (text, model) => read(text, model).symbols;
+/** The symbols that the model reads; throws for one that it cannot. */
+export function split(text, model) {
+  const { symbols, unknown } = read(text, model);
+  if (unknown.length && model.unknown === null) {
+    throw new Error(`Unknown to the model, which reads nothing else: ${unknown.join(" ")}`);
+  }
+  return symbols;
+}
 
 // Characters that look like another one, and what stands for both.
 const LOOKALIKES = new Map([
