@@ -22,7 +22,14 @@ from pathlib import Path
 
 from measure import Row
 
-SECTIONS = ("classifiers", "encoder_decoders", "generators", "transformers", "cold_start")
+SECTIONS = (
+    "classifiers",
+    "encoder_decoders",
+    "generators",
+    "transformers",
+    "streaming",
+    "cold_start",
+)
 LONG = ("scheduler", "gpu")  # run when named
 BUSY = 0.5  # processes running or waiting, on average over the last minute
 HEADINGS = ("section", "what", "unit", "ours", "theirs", "ratio", "target", "met")

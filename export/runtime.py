@@ -12,6 +12,7 @@ This module can be copied into an application as it is.
     spell("k æ t")                                # -> the best spelling
     spell("d ɪ s k ʌ v ə ɹ", num_beams=5, n_best=3)    # -> three (spelling, score), best first
     spell(["k æ t", "d ɔ ɡ"])                     # -> a list, one answer per source
+    for letters in spell.stream("k æ t"): ...     # -> the best spelling as it is written
 """
 
 import difflib
@@ -103,6 +104,22 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
+    session = _session(content, providers, path)
+    kind = info.get("kind")
+    if kind not in KINDS:
+        raise ModelError(
+            f"{path} was not made by this package (hw2.kind is {kind!r}): expected one of "
+            f"{', '.join(KINDS)}"
+        )
+    try:
+        model = KINDS[kind](session, info, path)
+    except KeyError as error:
+        raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
+    model._max_bytes = max_bytes
+    return model
+
+
+def _session(content: bytes, providers: Sequence[str], path: Path) -> onnxruntime.InferenceSession:
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -113,19 +130,9 @@ def load(
     # int8 weights become floats once, here, and not again in every call.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
+        return onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises many unrelated types
         raise ModelError(f"{path} cannot be run ({_reason(error)}): export it again") from error
-    kind = info.get("kind")
-    if kind not in KINDS:
-        raise ModelError(
-            f"{path} was not made by this package (hw2.kind is {kind!r}): expected one of "
-            f"{', '.join(KINDS)}"
-        )
-    try:
-        return KINDS[kind](session, info, path)
-    except KeyError as error:
-        raise ModelError(f"{path} lacks hw2.{error.args[0]}: export it again") from error
 
 
 @functools.cache
@@ -148,6 +155,7 @@ class Model:
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         self._session = session
         self._path = path
+        self._max_bytes = MAX_BYTES
         self.info = info
 
     def signature(self) -> list[tuple[str, str, list]]:
@@ -179,10 +187,7 @@ class Model:
         self, feeds: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
     ) -> list[np.ndarray]:
         """Runs the session for the outputs that ``shapes`` names; None is any length."""
-        try:
-            found = self._session.run(list(shapes), feeds)
-        except Exception as error:  # onnxruntime raises many unrelated types
-            raise ModelError(f"{self._path} cannot answer this ({_reason(error)})") from error
+        found = self._run_session(self._session, list(shapes), feeds)
         for value, (name, shape) in zip(found, shapes.items(), strict=True):
             axes = np.shape(value)
             if len(axes) != len(shape) or any(
@@ -192,6 +197,17 @@ class Model:
                     f"{self._path} gives {name} of shape {axes}, not {shape}: export it again"
                 )
         return found
+
+    def _run_session(
+        self,
+        session: onnxruntime.InferenceSession,
+        names: list[str],
+        feeds: dict[str, np.ndarray],
+    ) -> list[np.ndarray]:
+        try:
+            return session.run(names, feeds)
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ModelError(f"{self._path} cannot answer this ({_reason(error)})") from error
 
 
 class Classifier(Model):
@@ -460,6 +476,48 @@ class SourceModel(Model):
             texts[place] = separator.join(tokens)
         return texts
 
+    def _read_one(self, source, max_length: int) -> "list[list[str]] | np.ndarray":
+        """One source as a batch.
+
+        Raises:
+            ModelError: see ``stream``.
+        """
+        if not self._is_single(source):
+            raise ModelError("stream takes one source: call the model with many")
+        read = self._read([source])
+        self._batch_size(1, 1, max_length, read)
+        return read
+
+    @functools.cached_property
+    def _stepwise(self) -> "_Stepwise":
+        """The search as two sessions; the file itself keeps its loop."""
+        content = _read(self._path, self._max_bytes)
+        if inspect(content, self._path) != self.info:
+            raise ModelError(f"{self._path} has changed since it was loaded: load it again")
+        try:
+            return _Stepwise(content, self._session.get_providers(), self._path)
+        except KeyError as error:
+            raise ModelError(f"{self._path} has no search to step: export it again") from error
+
+    def _pieces(self, feeds: dict[str, np.ndarray], max_length: int) -> Iterator[str]:
+        """What each step adds to the text of a batch of one."""
+        steps = self._stepwise
+        found = self._run_session(steps.start, steps.first, feeds)
+        values = dict(zip(steps.first, found, strict=True)) | feeds
+        fixed = {name: values[name] for name in steps.fixed}
+        carried = [values[name] for name in steps.states]
+        before = ""
+        for t in range(max_length):
+            given = [np.array(t, np.int64), np.array(True), *carried]
+            feeds = dict(zip(steps.before, given, strict=True)) | fixed
+            goes_on, *carried = self._run_session(steps.step, steps.after, feeds)
+            (text,) = self._texts(carried[-1])
+            if text != before:
+                yield text[len(before) :]
+            before = text
+            if not goes_on:
+                break
+
 
 class Generator(SourceModel):
     """A loaded speller, translator or captioner.
@@ -571,6 +629,34 @@ class Generator(SourceModel):
             attention if self.has_attention else None,
         )
 
+    def stream(
+        self, source: "str | np.ndarray", num_beams: int = 1, max_length: int | None = None
+    ) -> Iterator[str]:
+        """The text of greedy search piece by piece, as it is written.
+
+        The pieces, joined, are the text that the call gives. The first call takes about as long as
+        ``load``: it makes two sessions of the file's own search, which share no weights with the
+        first.
+
+        Args:
+            source: one source, as for the call.
+            num_beams: 1; which beam is best is not known before the end.
+            max_length: as for the call.
+
+        Raises:
+            ModelError: as for the call; several sources or beams; the file has changed.
+        """
+        if _whole("num_beams", num_beams, "1 (greedy search)") > 1:
+            raise ModelError(
+                f"num_beams is {num_beams}: the best of several beams is known only at the end, "
+                "stream with num_beams=1 or call the model"
+            )
+        max_length = self._max_length(max_length)
+        limits = {"num_beams": num_beams, "max_length": max_length}
+        feeds = self._feeds(self._read_one(source, max_length))
+        feeds |= {name: np.array(limit, np.int64) for name, limit in limits.items()}
+        return self._pieces(feeds, max_length)
+
     def _trimmed(self, look: np.ndarray, source) -> np.ndarray:
         # Weights sum to 1 at every token of the text and are 0 after its end.
         look = look[look.sum(1) > 0]
@@ -631,8 +717,7 @@ class Sampler(SourceModel):
         progress: Progress | None = None,
     ) -> Found:
         """Texts and scores, (N,) both; arguments and errors as for the call."""
-        if not isinstance(top_p, numbers.Real) or not np.finfo(np.float32).tiny <= top_p <= 1:
-            raise ModelError(f"top_p is {top_p!r}: expected a mass in (0, 1], for example 0.8")
+        top_p = _mass(top_p)
         max_length = self._max_length(max_length)
         read = self._read(sources)
         if uniforms is None:
@@ -643,12 +728,32 @@ class Sampler(SourceModel):
         texts, scores = [], []
         for rows in _batches(len(read), batch_size, progress):
             batch = read[rows]
-            given = {"top_p": np.array(top_p, np.float32), "uniforms": uniforms[rows]}
+            given = {"top_p": top_p, "uniforms": uniforms[rows]}
             shapes = dict.fromkeys(("text_out", "scores"), (len(batch),))
             found = self._answer(self._feeds(batch) | given, self._of_tokens(shapes))
             texts.append(self._texts(found[0]))
             scores.append(found[1])
         return Found(np.concatenate(texts), np.concatenate(scores), None)
+
+    def stream(
+        self,
+        source: "str | np.ndarray",
+        top_p: float = 0.8,
+        seed: int = 42,
+        max_length: int | None = None,
+    ) -> Iterator[str]:
+        """The sample of one source piece by piece, as it is drawn.
+
+        The pieces, joined, are the text that the call gives with the same arguments; see
+        ``Generator.stream`` for what the first call costs.
+
+        Raises:
+            ModelError: as for the call; several sources; the file has changed.
+        """
+        top_p, max_length = _mass(top_p), self._max_length(max_length)
+        feeds = self._feeds(self._read_one(source, max_length))
+        uniforms = _random(seed).random((1, max_length), np.float32)
+        return self._pieces(feeds | {"top_p": top_p, "uniforms": uniforms}, max_length)
 
 
 KINDS: dict[str, type[Model]] = {
@@ -777,6 +882,12 @@ def _random(seed: int) -> np.random.Generator:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise ModelError(f"seed is {seed!r}: expected a whole number, 0 or more") from error
+
+
+def _mass(top_p: float) -> np.ndarray:
+    if not isinstance(top_p, numbers.Real) or not np.finfo(np.float32).tiny <= top_p <= 1:
+        raise ModelError(f"top_p is {top_p!r}: expected a mass in (0, 1], for example 0.8")
+    return np.array(top_p, np.float32)
 
 
 def _batches(total: int, batch_size: int, progress: Progress | None) -> Iterator[slice]:
@@ -1273,3 +1384,106 @@ def _numbers(values: Iterable[int | bytes]) -> Iterator[int]:
         while position < len(packed):
             number, position = _varint(packed, position, len(packed))
             yield number - (number >> 63 << 64)
+
+
+class _Stepwise:
+    """The search of a file outside of its loop: what comes before, and one round.
+
+    Attributes:
+        start: a session from the file's inputs to the values ``first``.
+        step: one round, from ``before`` and the values ``fixed`` to ``after``.
+        states: of ``first``, what a round changes; the text is the last.
+    """
+
+    def __init__(self, content: bytes, providers: Sequence[str], path: Path) -> None:
+        model = _Parser(content).message("Model", 0, len(content))
+        graph = model[7][0]
+        outer, states, body = _search_of(graph)
+        known = {_text(value, 1): value for value in graph[11]}
+        given = set(known)
+        known |= {_text(value, 1): value for each in _graphs(graph) for value in each.get(13, [])}
+        constants, alike = {_text(tensor, 8) for tensor in graph[5]}, []
+        for node in outer:
+            if _read_by(node) <= constants:
+                alike.append(node)
+                constants |= set(node[2])
+        read = set().union(*map(_read_by, body[1]))
+        outside = {name for node in outer for name in node[2]} | given
+        self.states, self.fixed = states, sorted(read & outside - constants)
+        self.first = [*dict.fromkeys(name for name in states + self.fixed if name not in given)]
+        self.before = [_text(value, 1) for value in body[11]]
+        after = body[12][: 1 + len(states)]
+        self.after = [_text(value, 1) for value in after]
+        taken = [*body[11], *(known[name] for name in self.fixed)]
+        first = [known[name] for name in self.first]
+        self.start, self.step = (
+            _session(_written("Model", {1: model[1], 8: model[8], 7: [each]}), providers, path)
+            for each in (
+                _graph_of(outer, graph[5], graph[11], first),
+                _graph_of([*alike, *body[1]], graph[5], taken, after),
+            )
+        )
+
+
+def _search_of(graph: dict) -> tuple[list[dict], list[str], dict]:
+    """The nodes before the loop of a search, the first values of that, and its body.
+
+    The branch of one beam stands for the choice between the searches.
+    """
+    nodes = []
+    for node in graph[1]:
+        greedy = (each for each in _subgraphs(node) if _text(each, 2) == "greedy_search")
+        nodes += next(greedy, {1: [node]})[1]
+    for place, node in enumerate(nodes):
+        for body in _subgraphs(node):
+            if _text(body, 2) == "step":
+                return nodes[:place], node[1][2:], body
+    raise KeyError("search")
+
+
+def _graph_of(
+    nodes: list[dict], stored: list[dict], inputs: list[dict], outputs: list[dict]
+) -> dict[int, list]:
+    """A graph of those of the nodes and tensors that the outputs need."""
+    read, needed = {_text(value, 1) for value in outputs}, []
+    for node in reversed(nodes):
+        if not read.isdisjoint(node[2]):
+            read |= _read_by(node)
+            needed.insert(0, node)
+    stored = [tensor for tensor in stored if _text(tensor, 8) in read]
+    return {1: needed, 2: ["part"], 5: stored, 11: inputs, 12: outputs}
+
+
+def _read_by(node: dict) -> set[str]:
+    """Names that a node and the graphs inside it read, their own among them."""
+    read = set(node.get(1, ())) - {""}
+    for graph in _subgraphs(node):
+        read |= {_text(value, 1) for value in graph.get(12, [])}
+        read = read.union(*map(_read_by, graph.get(1, [])))
+    return read
+
+
+def _written(name: str, message: dict) -> bytes:
+    """The bytes of a message that ``_Parser`` would read so."""
+    parts = []
+    for number, values in message.items():
+        kind, wire_type, _ = _FIELDS[name][number]
+        for value in values:
+            parts.append(_varint_of(number << 3 | wire_type))
+            if wire_type == 0:
+                parts.append(_varint_of(value))
+                continue
+            if kind in _FIELDS:
+                value = _written(kind, value)
+            elif kind == "text":
+                value = value.encode()
+            parts += [_varint_of(len(value)), value] if wire_type == 2 else [value]
+    return b"".join(parts)
+
+
+def _varint_of(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])

@@ -148,15 +148,25 @@ def test_a_sampler_draws_what_the_plainest_loop_draws(case: Case, tmp_path: Path
         max_length=LENGTH,
     )
     assert parity.passed and parity.source == "random"
+    model = load(path)
+    for source in case.sources[:5]:
+        assert "".join(model.stream(source, 0.9, seed=7)) == model(source, 0.9, seed=7)
     uniforms = np.random.default_rng(5).random((COUNT, LENGTH), np.float32)
     plain = [
         plain_sample(Stepper(case, source), row, 0.8)
         for source, row in zip(case.encoded[:20], uniforms, strict=False)
     ]
     for size in (1, 7, COUNT):
-        found = load(path).sample(case.sources, 0.8, uniforms=uniforms, batch_size=size)
+        found = model.sample(case.sources, 0.8, uniforms=uniforms, batch_size=size)
         assert found.texts.tolist()[:20] == [text for text, _ in plain]
         np.testing.assert_allclose(found.scores[:20], [score for _, score in plain], atol=1e-4)
+
+
+def test_a_stream_is_the_text_of_the_call(case: Case) -> None:
+    model = load(case.path)
+    for source in case.sources[:5]:
+        pieces = list(model.stream(source))
+        assert "".join(pieces) == model(source) and len(pieces) == len(model(source))
 
 
 def test_the_report(case: Case) -> None:

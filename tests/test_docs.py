@@ -105,6 +105,7 @@ def test_the_reference_lists_modules_that_exist_and_all_that_matter() -> None:
     ("program", "answer"),
     [
         ("use_classifier.py", "(2, 10)"),
+        ("use_stream.py", "microscope"),
         ("use_speller.py", "microscope\ndiscuver\n-0.127 discover"),
     ],
 )

@@ -53,6 +53,17 @@ MANY_BEAMS = """
       beams.dispatchEvent(new Event("change"));
     })()
 """
+WATCH_LETTERS = """
+    (() => {
+      window.letters = [];
+      const note = () => {
+        const text = document.querySelector(".best-answer")?.textContent ?? "";
+        if (text !== window.letters.at(-1)) window.letters.push(text);
+      };
+      const answer = document.querySelector("#answer");
+      new MutationObserver(note).observe(answer, { childList: true, subtree: true });
+    })()
+"""
 LINE = [[0.2, 0.3], [0.8, 0.3], [0.6, 0.8]]
 
 
@@ -217,6 +228,12 @@ def visits_of(address: str, pictures: dict[str, Path]) -> dict[str, dict]:
     visits["alike"] = {"url": f"{address}#p2g_attention", "do": [*alike, ["evaluate", CUE]]}
     odd = [["fill", ["#source", "k æ t b"]], ["answer"]]
     visits["odd"] = {"url": f"{address}#{quote(ODD, safe='')}", "do": odd}
+    letters = [["put", ["#source", "d ɪ s k"]], ["wait", 300], ["evaluate", WATCH_LETTERS]]
+    letters += [["select", ["#beams", "1"]], ["answer"], ["evaluate", "window.letters"]]
+    visits["letters"] = {"url": f"{address}#p2g_attention", "do": letters}
+    drawn = [["fill", ["#source", "k æ t b"]], ["evaluate", WATCH_LETTERS]]
+    drawn += [["fill", ["#seed", "7"]], ["answer"], ["evaluate", "window.letters"]]
+    visits["drawn letters"] = {"url": f"{address}#sample", "do": drawn}
     beams = [["fill", ["#source", "k"]], ["evaluate", MANY_BEAMS], ["wait", 300], ["answer"]]
     visits["beams"] = {"url": f"{address}#p2g_attention", "do": beams}
     visits["missing"] = {
@@ -270,6 +287,15 @@ def test_samples_are_those_of_python(paths: dict[str, Path], seen: dict[str, dic
     assert len({answer["best"] for answer in shown}) > 1
     for answer, each in zip(shown, found, strict=True):
         assert answer["scores"][0] == pytest.approx(each.scores[0], abs=1.5e-4)
+
+
+def test_letters_are_shown_as_they_come(paths: dict[str, Path], seen: dict[str, dict]) -> None:
+    spelled = load(FILES / "p2g_attention.onnx")("d ɪ s k")
+    drawn = load(paths["sample"])("k æ t b", seed=7)
+    for name, text in (("letters", spelled), ("drawn letters", drawn)):
+        (answer,), letters = answers(seen[name]), seen[name]["seen"][-1]
+        assert answer["best"] == text and len(text) > 2
+        assert letters[-len(text) :] == [text[:i] for i in range(1, len(text) + 1)]
 
 
 def test_random_numbers_are_those_of_numpy(seen: dict[str, dict]) -> None:

@@ -2,6 +2,7 @@
 // the design; the answers are those of export/runtime.py.
 
 import { uniforms } from "./random.js";
+import { stepwise } from "./steps.js";
 import { codePoints, split, tokens } from "./text.js";
 
 /** Starts onnxruntime-web from the bytes of its WebAssembly. */
@@ -14,9 +15,10 @@ export async function startRuntime(wasm) {
 
 /** A model: the entry of models.json, with its session. */
 export async function openModel(ort, entry, bytes) {
-  const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-  return { ...entry, ort, session };
+  return { ...entry, ort, bytes, session: await open(ort, bytes), steps: null };
 }
+
+const open = (ort, bytes) => ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
 
 const MAX_BEAMS = 100; // more take a browser minutes
 
@@ -60,11 +62,7 @@ export async function search(model, source, numBeams, maxLength = model.max_leng
   if (!(numBeams <= MAX_BEAMS)) {
     throw new Error(`${numBeams} beams are too many: the most is ${MAX_BEAMS}.`);
   }
-  const outputs = await model.session.run({
-    ...feeds(model, source),
-    num_beams: int64(model, numBeams),
-    max_length: int64(model, maxLength),
-  });
+  const outputs = await model.session.run(searchFeeds(model, source, numBeams, maxLength));
   const scores = outputs.scores.data;
   const found = [...outputs.text_out.data].map((text, i) => ({ text, score: scores[i] }));
   const best = found.filter(({ score }) => score > -Infinity); // fewer texts than beams exist
@@ -90,14 +88,56 @@ function attention(model, source, text, { data, dims }) {
   return { rows, columns, weights: weights.map((row) => row.slice(0, columns.length)) };
 }
 
+const searchFeeds = (model, source, numBeams, maxLength) => ({
+  ...feeds(model, source),
+  num_beams: int64(model, numBeams),
+  max_length: int64(model, maxLength),
+});
+
 /** One sampled text and its score; the same seed gives the same text as in Python. */
 export async function sample(model, source, topP, seed) {
+  const outputs = await model.session.run(sampleFeeds(model, source, topP, seed));
+  return { text: outputs.text_out.data[0], score: outputs.scores.data[0] };
+}
+
+function sampleFeeds(model, source, topP, seed) {
   const { Tensor } = model.ort;
   const numbers = uniforms(seed, model.max_length);
-  const outputs = await model.session.run({
+  return {
     ...feeds(model, source),
     top_p: new Tensor("float32", [topP], []),
     uniforms: new Tensor("float32", numbers, [1, numbers.length]),
-  });
-  return { text: outputs.text_out.data[0], score: outputs.scores.data[0] };
+  };
+}
+
+/** The text of greedy search piece by piece, as it is written. */
+export const stream = (model, source) =>
+  pieces(model, searchFeeds(model, source, 1, model.max_length));
+
+/** The sample that `sample` gives, piece by piece. */
+export const streamSample = (model, source, topP, seed) =>
+  pieces(model, sampleFeeds(model, source, topP, seed));
+
+async function* pieces(model, inputs) {
+  const { ort } = model;
+  if (!model.steps) {
+    const steps = stepwise(model.bytes);
+    model.steps = { ...steps, start: await open(ort, steps.start), step: await open(ort, steps.step) };
+  }
+  const { start, step, first, fixed, states, before, after } = model.steps;
+  const values = { ...inputs, ...(await start.run(inputs, first)) };
+  const given = fixed.map((name) => [name, values[name]]);
+  let carried = states.map((name) => values[name]);
+  let written = "";
+  for (let t = 0; t < model.max_length; t++) {
+    const going = new ort.Tensor("bool", [true], []);
+    const tensors = [int64(model, t), going, ...carried];
+    const round = Object.fromEntries([...before.map((name, i) => [name, tensors[i]]), ...given]);
+    const found = await step.run(round, after);
+    carried = after.slice(1).map((name) => found[name]);
+    const [text] = carried.at(-1).data;
+    if (text !== written) yield text.slice(written.length);
+    written = text;
+    if (!found[after[0]].data[0]) break;
+  }
 }

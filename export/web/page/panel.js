@@ -1,7 +1,7 @@
 // One model's part of the page: its source, its options, its answer.
 
 import { h, newest } from "./dom.js";
-import { classify, sample, search } from "./model.js";
+import { classify, sample, search, stream, streamSample } from "./model.js";
 import { pixels, resize } from "./picture.js";
 import { pictureSource, textSource } from "./sources.js";
 import { isBlank, named, nearest, read } from "./text.js";
@@ -51,9 +51,21 @@ async function answerWith(model, source, options, answer, say) {
     await new Promise((resume) => setTimeout(resume)); // the message is painted first
   }
   const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
-  const { elements, summary, milliseconds } = await show(model, source, options.values());
+  const values = options.values();
+  if (values.pieces) await write(values.pieces(model, readable(model, source)), answer);
+  const { elements, summary, milliseconds } = await show(model, source, values);
   answer.replaceChildren(...notes(model, source), ...elements);
   say(`${summary}, in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`);
+}
+
+/** Shows the letters of a text as they come; scores and attention follow at its end. */
+async function write(pieces, answer) {
+  const line = h("p", { className: "best-answer" });
+  answer.replaceChildren(line);
+  for await (const piece of pieces) {
+    line.append(piece);
+    await new Promise((resume) => setTimeout(resume)); // it is painted meanwhile
+  }
 }
 
 async function timed(promise) {
@@ -139,7 +151,11 @@ function optionsOf(model, changed) {
   }
   const label = h("label", { htmlFor: "beams" }, "Beams of the search");
   const elements = [h("div", { className: "field" }, label, beams)];
-  return { elements, values: () => ({ numBeams: Number(beams.value) }) };
+  const values = () => {
+    const numBeams = Number(beams.value);
+    return { numBeams, pieces: numBeams === 1 ? stream : null }; // of more, the best comes last
+  };
+  return { elements, values };
 }
 
 function samplerOptions(changed) {
@@ -164,7 +180,9 @@ function samplerOptions(changed) {
   const values = () => {
     if (!seed.checkValidity()) throw new Error("The seed must be a whole number, 0 or more.");
     if (!topP.checkValidity()) throw new Error("Top p must be a number from 0.01 to 1.");
-    return { topP: Number(topP.value), seed: Number(seed.value) };
+    const [top, number] = [topP, seed].map(({ value }) => Number(value));
+    const pieces = (...given) => streamSample(...given, top, number);
+    return { topP: top, seed: number, pieces };
   };
   return { elements, values };
 }
