@@ -83,7 +83,10 @@ def data(info: dict) -> Iterator[str]:
     protocol = info.get("protocol")
     name = info.get("experiment")
     known = f", `{experiments[name].data}`" if name in experiments else ""
-    yield f"Data: {flat(info.get('source'))}{known}."
+    if "edition" in info:
+        yield f"Data: {flat(info.get('source'))}{known}."
+    else:
+        yield f"Data: not stated; compared with Keras on {flat(info.get('source'))} examples."
     if isinstance(protocol, dict):
         yield "Training: " + ", ".join(f"{k} {flat(v)}" for k, v in protocol.items()) + "."
     licence = info.get("licence", "that of the model which was converted; the file states none")
@@ -108,7 +111,9 @@ def figures(info: dict) -> str:
 
 def limits(info: dict) -> Iterator[str]:
     """What the model cannot do."""
-    if limit := LIMITS.get(kind_of(info)):
+    if "unknown" in info and info["unknown"] is None:
+        yield "What it has never seen it cannot read: an error names it."
+    elif limit := LIMITS.get(kind_of(info)):
         yield limit
     if "max_length" in info:
         yield f"A text ends after {flat(info['max_length'])} tokens, unless more are asked for."

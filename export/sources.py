@@ -72,14 +72,28 @@ class Text:
         """The texts as a list.
 
         Raises:
-            ModelError: no text, something else, or a blank one.
+            ModelError: no text, something else, a blank one, or one that holds a token of the list
+                whose id is that of a special, which no text spells.
         """
         found = [texts] if isinstance(texts, str) else list(texts)
         if bad := [text for text in found if not isinstance(text, str) or not text.strip()]:
             raise ModelError(f"sources hold {bad[0]!r}: expected texts that are not blank")
         if not found:
             raise ModelError("sources hold nothing: expected one text at least")
+        specials = {"unknown": self.unknown, "end": self.end, "start": self.start, "pad": PAD}
+        named = {self.tokens[i]: name for name, i in specials.items() if i is not None}
+        for token in (token for text in found for token in self.split(text)):
+            if token in named and token not in self.spelled:
+                raise ModelError(f"sources hold {token!r}, {self._advice(named[token])}")
         return found
+
+    def _advice(self, special: str) -> str:
+        if special != "pad":
+            return f"which the list has as {special!r}: give {special}=None, or its id"
+        return (
+            "which the list has as padding, 0: put a string for padding before the list, and let "
+            "the encoder take ids less 1"
+        )
 
 
 @dataclass(frozen=True)

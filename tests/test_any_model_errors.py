@@ -163,6 +163,24 @@ def test_sources_that_cannot_be() -> None:
         export.Image(0, 10)
 
 
+def test_sources_with_what_the_list_has_as_a_special() -> None:
+    """The lists of many examples begin with ordinary characters: they would be lost in silence."""
+    usual, without = (
+        export.Characters([" ", "!", ".", "a", "b"]),
+        export.Characters([" ", "!", ".", "a", "b"], start=None, end=None, unknown=None),
+    )
+    assert usual.checked(["b"]) == ["b"] and without.checked(["a!"]) == ["a!"]
+    for source, text, message in (
+        (usual, "b!", "sources hold '!', which the list has as 'start': give start=None"),
+        (usual, "ba", "sources hold 'a', which the list has as 'unknown': give unknown=None"),
+        (without, "a b", "sources hold ' ', which the list has as padding, 0: put a string"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            source.checked([text])
+    source = export.Characters(["<pad>", *" !.ab"], start=None, end=None, unknown=None)
+    assert source.checked(["a b!"]) == ["a b!"]
+
+
 def test_characters_of_several_code_points(tmp_path: Path) -> None:
     refused(tmp_path, "several code points", source=export.Characters([*VOCABULARY, "x\u0301"][:7]))
 

@@ -86,7 +86,7 @@ function about(entry, { package: name }) {
   const metrics = Object.entries(entry.metrics ?? {}).filter(([key]) => key.startsWith("test_"));
   const facts = {
     Experiment: [entry.experiment, entry.title, entry.edition].filter(Boolean).join(", "),
-    "Trained on": entry.source && `${entry.source} data`,
+    "Trained on": entry.edition && `${entry.source} data`, // of a model of yours nobody knows
     Measured: metrics.map(([key, value]) => `${key} ${Number(value.toPrecision(4))}`).join(", "),
     Notes: entry.notes?.join("; "),
     Licence: entry.licence,
