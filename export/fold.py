@@ -126,6 +126,63 @@ def shape_nodes(
     return [*nodes, helper.make_node("Concat", parts, [name], axis=0)]
 
 
+def indices_as_they_are(graph: onnx.GraphProto) -> None:
+    """Lets ``Gather`` count negative indices from the end, as it can, in place.
+
+    Keras adds the size of the table to them, with four nodes.
+    """
+    producers = {output: node for node in graph.node for output in node.output}
+    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    for node in graph.node:
+        choice = producers.get(node.input[1]) if node.op_type == "Gather" else None
+        if choice is None or choice.op_type != "Where" or node.input[0] not in constants:
+            continue
+        is_below, added, index = choice.input
+        below, total = producers.get(is_below), producers.get(added)
+        if below is None or total is None or (below.op_type, total.op_type) != ("Less", "Add"):
+            continue
+        compared = producers.get(below.input[0])
+        if compared is not None and compared.op_type == "Cast":
+            below_of = compared.input[0]
+        else:
+            below_of = below.input[0]
+        axis = next((each.i for each in node.attribute if each.name == "axis"), 0)
+        size = constants[node.input[0]].shape[axis]
+        sizes = [constants.get(name) for name in total.input if name != index]
+        is_wrapped = below_of == index and is_number(constants.get(below.input[1]), 0)
+        if is_wrapped and len(sizes) == 1 and is_number(sizes[0], size):
+            node.input[1] = index
+    remove_unused(graph)
+
+
+def is_number(value: np.ndarray | None, number: int) -> bool:
+    """Whether a constant is one number, this one."""
+    return value is not None and value.size == 1 and value.item() == number
+
+
+def sums_from_tokens(graph: onnx.GraphProto) -> None:
+    """Adds constants to what is computed from the token first, in place.
+
+    A bias then goes into the token's table.
+    """
+    constants = {each.name for each in graph.initializer}
+    of_token = computed_from(graph, {"token"})
+    outputs = {value.name for value in graph.output}
+    sums = {node.output[0]: node for node in graph.node if node.op_type == "Add"}
+    for node in sums.values():
+        for name, constant in (node.input, reversed(node.input)):
+            inner = sums.get(name)
+            if inner is None or constant not in constants or name in outputs:
+                continue
+            readers = [each for each in graph.node if name in read_by(each)]
+            from_token = [each for each in inner.input if each in of_token]
+            others = [each for each in inner.input if each not in of_token]
+            if len(readers) == len(from_token) == len(others) == 1:
+                inner.input[:] = [*from_token, constant]
+                node.input[:] = [name, *others]
+                break
+
+
 def tables_of_tokens(graph: onnx.GraphProto, size: int) -> None:
     """Looks up in a table what a step computes from the token alone, in place.
 

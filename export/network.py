@@ -18,6 +18,7 @@ from onnx import helper
 from export import fold, passes
 from export.functions import convert_function
 from export.layers import one_node_each
+from export.rows import compute_on_rows
 from export.runtime import ModelError
 from export.search import Network, State
 
@@ -417,8 +418,11 @@ def network(step: onnx.ModelProto, traced: Traced, names: dict[str, str]) -> Net
     steady = [state.name for state in states if None not in state.axes]
     fold.name_axes(step.graph)
     fold.products_without_reshapes(step)
+    fold.indices_as_they_are(step.graph)
+    compute_on_rows(step)
     shape_sources = {name: name for name in fixed} | {name: f"first_{name}" for name in steady}
     fold.shapes_from_inputs(step, shape_sources)
+    fold.sums_from_tokens(step.graph)
     fold.tables_of_tokens(step.graph, traced.size)
     fold.read_int64_tokens(step.graph)
     half = fold.halves(step.graph, [*fixed, *shape_sources_of(steady)])

@@ -284,7 +284,7 @@ def loops(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return found
 
 
-@pytest.mark.parametrize(("name", "greedy", "beam"), [("p2g", 26, 48), ("p2g_attention", 39, 63)])
+@pytest.mark.parametrize(("name", "greedy", "beam"), [("p2g", 22, 44), ("p2g_attention", 37, 61)])
 def test_the_loops_are_lean(name: str, greedy: int, beam: int, case) -> None:
     """Nothing invariant is carried, and no step converts types or asks for shapes."""
     known = case(name)
@@ -300,7 +300,7 @@ def test_the_loops_are_lean(name: str, greedy: int, beam: int, case) -> None:
         assert set(carried[4:]) <= {"text", "text_before", "total", "length", "path"}
         assert not body.initializer
     names = {i.name for i in model.graph.initializer}
-    assert names >= {"lstm_cell/MatMul_2/table", "step/decoder_lstm/lstm_cell/recurrent_kernel"}
+    assert names >= {"lstm_cell/Add/table", "step/decoder_lstm/lstm_cell/recurrent_kernel"}
     encoder = [node for node in model.graph.node if node.op_type == "LSTM"]
     assert len(encoder) == 1 and encoder[0].input[4]  # the fifth: sequence_lens
 
