@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from export.quantize import quantize_weights
 from export.runtime import Classifier, ModelError, load
 
 FILES = Path(__file__).parents[1] / "results" / "onnx"
@@ -28,6 +30,16 @@ def test_the_pieces_are_the_text(path: Path, source: str) -> None:
         assert "".join(model.stream(source, max_length=max_length)) == model(
             source, max_length=max_length
         )
+
+
+def test_rounded_weights_stay_in_the_step(tmp_path: Path) -> None:
+    model, path = onnx.load(SPELL), tmp_path / "int8.onnx"
+    assert quantize_weights(model) > 5
+    path.write_bytes(model.SerializeToString())
+    spell = load(path)
+    assert "".join(spell.stream("d ɪ s k ʌ v ə ɹ")) == spell("d ɪ s k ʌ v ə ɹ")
+    # What depends on the source is given to each step; weights are not.
+    assert set(spell._stepwise.fixed) == set(load(SPELL)._stepwise.fixed)
 
 
 def test_pieces_come_one_by_one() -> None:
