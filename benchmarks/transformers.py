@@ -24,10 +24,12 @@ PAIRS, SECONDS = 5, 0.5
 
 
 def rows() -> Iterator[Row]:
-    """The judged length against its rival, then milliseconds a token for every length."""
+    """The export, the judged length against its rival, milliseconds a token for every length."""
     with tempfile.TemporaryDirectory() as folder, worker() as keras_worker:
         path = str(Path(folder, "transformer.onnx"))
-        keras_worker(keras_export, path)
+        seconds = keras_worker(keras_export, path)
+        what = "export, with the comparison with Keras"
+        yield Row("transformer", what, "s", seconds, at_most=60)
         ours = partial(texts_per_second, path, JUDGED)
         theirs = partial(keras_worker, keras_texts_per_second, JUDGED)
         what = f"batch 1, {JUDGED} tokens, one file / tf.function called from Python"
