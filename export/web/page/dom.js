@@ -10,19 +10,21 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Runs `work` one call at a time; of the calls that come meanwhile only the last one follows. */
+/**
+ * Runs `work` one call at a time; of the calls that come meanwhile only the last one follows. `work`
+ * gets a function that tells whether one waits, so that it can stop.
+ */
 export function newest(work) {
   let isBusy = false;
-  let waiting = null;
-  return async (...values) => {
-    waiting = values;
+  let isAsked = false;
+  return async () => {
+    isAsked = true;
     if (isBusy) return;
     isBusy = true;
     try {
-      while (waiting) {
-        const now = waiting;
-        waiting = null;
-        await work(...now);
+      while (isAsked) {
+        isAsked = false;
+        await work(() => isAsked);
       }
     } finally {
       isBusy = false;

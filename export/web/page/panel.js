@@ -11,7 +11,7 @@ import * as views from "./views.js";
 export function panel(model, say, fail) {
   const answer = h("section", { id: "answer", ariaLabel: "Answer" });
   let source = null;
-  const answered = newest(async () => {
+  const answered = newest(async (isOld) => {
     fail(null);
     if (source === null) {
       answer.replaceChildren();
@@ -19,7 +19,7 @@ export function panel(model, say, fail) {
     }
     answer.ariaBusy = "true";
     try {
-      await answerWith(model, source, options, answer, say);
+      await answerWith(model, source, options, answer, say, isOld);
     } catch (error) {
       answer.replaceChildren();
       say("");
@@ -40,7 +40,8 @@ export function panel(model, say, fail) {
 
 const takesText = (model) => ["speller", "translator", "words"].includes(model.source_kind);
 
-async function answerWith(model, source, options, answer, say) {
+/** Shows an answer, unless another is asked for before it is there. */
+async function answerWith(model, source, options, answer, say, isOld) {
   if (takesText(model) && isBlank(source)) {
     answer.replaceChildren();
     say("Type something, or choose an example.");
@@ -52,17 +53,20 @@ async function answerWith(model, source, options, answer, say) {
   }
   const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
   const values = options.values();
-  if (values.pieces) await write(values.pieces(model, readable(model, source)), answer);
+  if (values.pieces) await write(values.pieces(model, readable(model, source)), answer, isOld);
+  if (isOld()) return;
   const { elements, summary, milliseconds } = await show(model, source, values);
+  if (isOld()) return;
   answer.replaceChildren(...notes(model, source), ...elements);
   say(`${summary}, in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`);
 }
 
 /** Shows the letters of a text as they come; scores and attention follow at its end. */
-async function write(pieces, answer) {
+async function write(pieces, answer, isOld) {
   const line = h("p", { className: "best-answer" });
   answer.replaceChildren(line);
   for await (const piece of pieces) {
+    if (isOld()) return;
     line.append(piece);
     await new Promise((resume) => setTimeout(resume)); // it is painted meanwhile
   }
