@@ -53,7 +53,10 @@ async function answerWith(model, source, options, answer, say, isOld) {
   }
   const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
   const values = options.values();
-  if (values.pieces) await write(values.pieces(model, readable(model, source)), answer, isOld);
+  if (values.pieces) {
+    say("Writing …");
+    await write(values.pieces(model, readable(model, source)), answer, isOld);
+  }
   if (isOld()) return;
   const { elements, summary, milliseconds } = await show(model, source, values);
   if (isOld()) return;
