@@ -11,6 +11,7 @@ OPSET = 20
 ML_OPSET = 4  # ai.onnx.ml: LabelEncoder with tensors of strings
 IR_VERSION = 10  # read by onnxruntime 1.18 and everything later
 LARGE = 1024  # bytes
+ORDERS = {2: [(1, 0)], 4: [(3, 2, 0, 1)]}  # of axes, in which a weight may be stored too
 # The constants of these nodes that are no variable of Keras but made of several: their places.
 PACKED = {("LSTM", 1): "W", ("LSTM", 2): "R", ("LSTM", 3): "B"}
 PACKED |= {("GRU", 1): "W", ("GRU", 2): "R", ("GRU", 3): "B"}
@@ -187,8 +188,8 @@ def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> N
     """Names the initializers in place after the Keras variables that they hold.
 
     tf2onnx names them after the operation that read the variable. A convolution's kernel is
-    found in ONNX's order of axes too. Other constants are named after their first reader, those of
-    a recurrent layer as ONNX's operator calls them, e.g. ``encoder_lstm/W``.
+    found in ONNX's order of axes too, a matrix transposed. Other constants are named after their
+    first reader, those of a recurrent layer as ONNX's operator calls them, e.g. ``encoder_lstm/W``.
 
     Args:
         weights: values of Keras variables by their ``path``, e.g. ``conv1/kernel``.
@@ -198,7 +199,7 @@ def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> N
     for initializer in graph.initializer:
         held = numpy_helper.to_array(initializer)
         for path, value in values.items():
-            same = [value] if value.ndim != 4 else [value, value.transpose(3, 2, 0, 1)]
+            same = [value, *(value.transpose(order) for order in ORDERS.get(value.ndim, ()))]
             if value.size > 1 and any(np.array_equal(held, candidate) for candidate in same):
                 new[initializer.name] = path
                 del values[path]
