@@ -19,7 +19,7 @@ from hw2_keras import records, runs
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, Registry, Reported, experiments
-from hw2_keras.report import charts, page, tables
+from hw2_keras.report import charts, page, tables, verdict
 from hw2_keras.report import results as results_module
 from hw2_keras.report.results import figures, read_results
 from hw2_keras.runs import open_run
@@ -100,46 +100,66 @@ def row_of(content: str, *words: str) -> str:
 
 
 def test_seeds_become_mean_and_deviation_beside_the_reported_figure(tmp_path: Path) -> None:
-    for seed, cer in ((42, 0.27), (43, 0.28), (44, 0.26)):
+    for seed, cer in ((42, 0.27), (43, 0.275), (44, 0.265)):
         metrics = {"loss": 0.5, "running_loss": 0.7, "val_cer": 0.25, "test_cer": cer}
         write_run(tmp_path, seed=seed, metrics=metrics)
     results = read_results(tmp_path)
-    figure = next(f for f in figures(results) if f.reported.metric == "test_cer" and f.runs)
-    assert figure.values == [0.27, 0.28, 0.26]
+    figure = next(f for f in figures(results.runs) if f.reported.metric == "test_cer" and f.runs)
+    assert figure.values == [0.27, 0.275, 0.265]
     assert figure.difference == pytest.approx(0.27 - 0.2926)
-    assert figure.verdict == "better"
+    assert verdict.judge(figure).verdict == "better"
     content = page.render(results)
     row = row_of(content, "0.2926", "42, 43, 44")
-    assert "0.2700 ± 0.0100" in row and "-0.0226 better" in row
+    assert "0.2700 ± 0.0050" in row and "95 %: 0.2576 to 0.2824" in row
+    assert "-0.0226 better" in row
     assert "for s in 42 43 44; do python -m hw2_keras train p2g --source real" in content
 
 
 def test_accuracy_is_better_upwards_losses_and_other_data_are_not_judged(tmp_path: Path) -> None:
     metrics = {"loss": 0.1, "running_loss": 0.2, "val_accuracy": 0.9, "test_accuracy": 0.8}
-    write_run(tmp_path, "fashion_cnn", metrics=metrics)
-    write_run(tmp_path, "kmnist_cnn", metrics=metrics, notes=["fewer images"])
+    errors = {"running_loss": 0.001, "test_accuracy": 0.004}
+    write_run(tmp_path, "fashion_cnn", metrics=metrics, standard_errors=errors)
+    notes = ["fewer images"]
+    write_run(tmp_path, "kmnist_cnn", metrics=metrics, standard_errors=errors, notes=notes)
     found = {
-        (f.experiment.name, f.reported.report, f.reported.metric): f.verdict
-        for f in figures(read_results(tmp_path))
+        (f.experiment.name, f.reported.report, f.reported.metric): verdict.judge(f)
+        for f in figures(read_results(tmp_path).runs)
         if f.runs
     }
-    assert found["fashion_cnn", "001", "test_accuracy"] == "worse"
-    assert found["fashion_cnn", "001", "running_loss"] == "not judged"
-    assert found["kmnist_cnn", "002", "test_accuracy"] == "not judged"
+    assert found["fashion_cnn", "001", "test_accuracy"].verdict == "worse"
+    assert "loss" in found["fashion_cnn", "001", "running_loss"].reason
+    assert found["kmnist_cnn", "002", "test_accuracy"].reason == "other data"
     content = page.render(read_results(tmp_path))
     assert "fewer images" in row_of(content, "kmnist_<wbr>cnn", "0.9577")
     for report, value in (("002", "0.9577"), ("003", "0.9541")):
         assert "fewer images" in row_of(content, "kmnist_<wbr>cnn", report, value, "test accuracy<")
 
 
-def test_a_difference_within_the_spread_of_the_seeds_is_a_match(tmp_path: Path) -> None:
-    for seed, cer in ((42, 0.27), (43, 0.31)):  # mean 0.29, reported 0.2926
+def test_a_reported_figure_inside_the_interval_is_a_match(tmp_path: Path) -> None:
+    for seed, cer in ((42, 0.27), (43, 0.28), (44, 0.29)):  # 0.28 ± 0.0248, reported 0.2926
         metrics = {"loss": 0.5, "running_loss": 0.7, "val_cer": 0.25, "test_cer": cer}
         write_run(tmp_path, seed=seed, metrics=metrics)
-    (figure,) = (f for f in figures(read_results(tmp_path)) if f.runs)
-    assert figure.difference == pytest.approx(-0.0026)
-    assert figure.verdict == "matched"
-    assert "-0.0026 matched" in row_of(page.render(read_results(tmp_path)), "0.2926", "42, 43")
+    (figure,) = (f for f in figures(read_results(tmp_path).runs) if f.runs)
+    assert figure.difference == pytest.approx(-0.0126)
+    assert verdict.judge(figure).verdict == "matched"
+    row = row_of(page.render(read_results(tmp_path)), "0.2926", "42, 43, 44")
+    assert "-0.0126 matched" in row and "95 %: 0.2552 to 0.3048" in row
+
+
+def test_the_page_judges_by_the_rule_of_the_verdict(tmp_path: Path) -> None:
+    content = page.render(read_results(ROOT / "results"))
+    judged = verdict.verdicts(read_results(ROOT / "results").runs)
+    shown = re.search(r"(\d+) measured</strong>: (.*?)\.</p>", content)
+    words = re.findall(r"(\d+) (better|matched|worse|not judged)", shown[2])
+    assert words == [(str(n), word) for word, n in verdict.counts(judged)]
+    assert int(shown[1]) == sum(bool(row.seeds) for row in judged) == len(judged)
+    for row in (row for row in judged if row.verdict != "not judged"):
+        name = row.experiment.replace("_", "_<wbr>")
+        cells = row_of(content, f"{name}<", f"{row.reported:.4f}", f"95 %: {row.interval}")
+        assert f" {row.verdict}<" in cells
+    assert verdict.METHOD in html.unescape(content)
+    counts = ", ".join(f"{n} {word}" for word, n in verdict.counts(judged))
+    assert f"{len(judged)} measured: {counts}" in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_only_full_runs_on_real_data_are_compared(tmp_path: Path) -> None:
@@ -155,7 +175,7 @@ def test_only_full_runs_on_real_data_are_compared(tmp_path: Path) -> None:
 def test_runs_on_different_data_are_never_averaged(tmp_path: Path) -> None:
     write_run(tmp_path, seed=1)
     write_run(tmp_path, seed=2, fingerprint="e" * 64)
-    found = [f for f in figures(read_results(tmp_path)) if f.reported.metric == "test_cer"]
+    found = [f for f in figures(read_results(tmp_path).runs) if f.reported.metric == "test_cer"]
     assert [len(f.runs) for f in found if f.experiment.name == "p2g"] == [1, 1]
 
 
@@ -267,8 +287,8 @@ def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(tmp_p
 
 def test_the_best_of_a_row_is_marked_whoevers_it_is(tmp_path: Path) -> None:
     metrics = {"loss": 0.5, "running_loss": 0.7, "val_bleu4": 0.5, "test_bleu4": 0.505}
-    write_run(tmp_path, "caption", metrics=metrics)
-    write_run(tmp_path, "caption_attention", metrics=metrics)
+    for name in ("caption", "caption_attention"):
+        write_run(tmp_path, name, metrics=metrics, standard_errors={"test_bleu4": 0.001})
     content = page.render(read_results(tmp_path))
     marked = re.findall(r'<span class="best">([\d.]+)', row_of(content, ">caption<", "0.4927"))
     assert marked == ["0.5050"]
@@ -331,6 +351,7 @@ def test_a_diverged_run_is_shown_as_such(tmp_path: Path) -> None:
     (path / "history.csv").write_text("\n".join(history))
     content = page.render(read_results(tmp_path))
     assert "0.0005 (the loss is not finite)" in content and "not finite</td>" in content
+    assert "diverged" in row_of(content, "0.0439") and "diverged" not in row_of(content, "0.9845")
     assert "nan" not in "".join(re.findall(r"<path d=\"[^\"]*\"", content))
 
 

@@ -125,7 +125,7 @@ def run_of(name: str, seed: int, source: str = "real", notes: tuple = (), **metr
     experiment = experiments[name]
     protocol = {"learning_rate": experiment.best_rate, "seed": seed, "epochs": experiment.epochs}
     record = {"experiment": name, "protocol": protocol, "source": source, "notes": list(notes)}
-    return Run(Path("x"), record | {"metrics": metrics})
+    return Run(Path("x"), record | {"fingerprint": "f" * 64, "metrics": metrics})
 
 
 def test_the_interval_is_students_over_seeds() -> None:
@@ -202,7 +202,7 @@ def test_the_verdicts_are_kept_and_printed(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["method"] == verdict.METHOD
     text = verdict.table(rows)
     assert "0.7050 (2 seeds)  0.6415 to 0.7685  matched" in text
-    assert text.endswith("1 matched, 0 better, 0 worse, 2 not judged")
+    assert text.endswith("0 better, 1 matched, 0 worse, 2 not judged")
 
 
 def test_the_bootstrap_of_a_share_is_binomial() -> None:

@@ -31,7 +31,6 @@ from hw2_keras.report.cells import (
 from hw2_keras.report.charts import Chart, Dot, DotPlot, Level, Line, chart, dot_plot
 from hw2_keras.report.results import (
     REPORTS,
-    VERDICTS,
     Figure,
     Results,
     direction,
@@ -42,6 +41,7 @@ from hw2_keras.report.results import (
     reported_in_reports,
     spread,
 )
+from hw2_keras.report.verdict import METHOD, counts, judge
 from hw2_keras.runs import WEIGHTS, Run
 
 ASSETS = Path(__file__).parent
@@ -155,7 +155,7 @@ def _is_ours(page: Path) -> bool:
 
 def render(results: Results) -> str:
     """The whole page as HTML."""
-    compared = figures(results)
+    compared = [f for f in figures(results.runs) if f.reported in reported_in_reports(f.experiment)]
     measured = [figure for figure in compared if figure.runs]
     chapters = [_edition(edition, results) for edition in REPORTS]
     own = _own(results)
@@ -173,8 +173,9 @@ def render(results: Results) -> str:
         runs=sum(in_reports(run.experiment) for run in results.runs),
         menu=menu,
         problems=results.problems,
-        plot=_dot_plot(measured) if measured else None,
-        verdicts=[(v, sum(f.verdict == v for f in measured)) for v in VERDICTS],
+        plot=_dot_plot(measured),
+        verdicts=counts([judge(figure) for figure in measured]) if measured else [],
+        method=METHOD,
         glance=[_glance(edition, compared) for edition in REPORTS],
         figures=_figures_table(results, compared),
         chapters=[*chapters, own] if own.articles else chapters,
@@ -187,16 +188,20 @@ def render(results: Results) -> str:
 # ------------------------------------------------------------------------------ overview
 
 
-def _dot_plot(measured: Sequence[Figure]) -> DotPlot:
+def _dot_plot(measured: Sequence[Figure]) -> DotPlot | None:
     rows: dict[tuple[Experiment, float], list[Dot]] = {}
     for f in measured:
-        reported = f.reported
+        reported, judged = f.reported, judge(f)
+        if judged.mean is None:
+            continue  # diverged
         label = (
             f"{metrics.label(reported.metric)}: {reported.value:.4f} in report {reported.report}, "
-            f"{spread(f.values)} here, {f.verdict}"
+            f"{_ours_in_words(f)} here, {judged.verdict}"
         )
         dots = rows.setdefault((f.experiment, f.rate), [])
-        dots.append(Dot(label, f.gain, f.verdict))
+        dots.append(Dot(label, f.gain, judged.verdict))
+    if not rows:
+        return None
     return dot_plot(
         [
             (e.name, f"rate {rate:g}" if len(e.learning_rates) > 1 else "", dots)
@@ -204,6 +209,11 @@ def _dot_plot(measured: Sequence[Figure]) -> DotPlot:
         ],
         "Difference to the reports, as a share of the reported value.",
     )
+
+
+def _ours_in_words(figure: Figure) -> str:
+    interval = judge(figure).interval
+    return spread(figure.values) + (f" (95 %: {interval})" if interval else "")
 
 
 def _glance(edition: str, compared: Sequence[Figure]) -> Table:
@@ -229,7 +239,7 @@ def _glance_row(
     ours = next((f for f in here if f.runs), None)
     printed = {f.reported.report: f.reported.value for f in here}
     rivals = list(printed.values())
-    if ours and not ours.notes:
+    if ours and not ours.notes and math.isfinite(fmean(ours.values)):
         rivals.append(fmean(ours.values))
     best = max(rivals, key=lambda value: direction(metric) * value, default=None)
     remark = metrics.label(metric) + ("" if direction(metric) > 0 else ", lower is better")
@@ -242,8 +252,10 @@ def _glance_row(
     ]
 
 
-def _ours(figure: Figure, best: float) -> Cell:
+def _ours(figure: Figure, best: float | None) -> Cell:
     mean = fmean(figure.values)
+    if not math.isfinite(mean):
+        return Cell("diverged")
     if figure.notes:
         return Cell(spread(figure.values), mean, "other data: " + "; ".join(figure.notes))
     return Cell(spread(figure.values), mean, mark=_best(mean, best))
@@ -271,21 +283,37 @@ def _figure_row(results: Results, figure: Figure) -> list[Cell]:
     command = _command(command_for(experiment, figure.runs, results.folder))
     if not figure.runs:
         return [*row, number(reported.value), MISSING, NONE, NONE, NONE, NONE, command]
-    mean = fmean(figure.values)
-    judged, ahead = figure.verdict != "not judged", figure.gain > 0
-    verdict = figure.verdict if judged else ""
     seconds = fmean(run.record["training_seconds"] for run in figure.runs)
     source = figure.runs[0].record["source"]
     return [
         *row,
-        number(reported.value, "best" if judged and not ahead else ""),
-        Cell(spread(figure.values), mean, mark="best" if judged and ahead else ""),
-        Cell(f"{figure.difference:+.4f} {verdict}".strip(), figure.difference, mark=verdict),
+        *_judged(figure),
         text(listed(run.record["protocol"]["seed"] for run in figure.runs)),
         Cell(source, source, note="; ".join(figure.notes)),
         time(seconds),
         command,
     ]
+
+
+def _judged(figure: Figure) -> list[Cell]:
+    """Reported, ours, and the difference with its verdict; the better one is marked."""
+    judged, reported = judge(figure), figure.reported
+    if judged.mean is None:
+        return [number(reported.value), Cell(judged.reason), NONE]
+    ours = Cell(spread(figure.values), judged.mean)
+    if judged.interval:
+        ours = ours._replace(small=f"95 %: {judged.interval}")
+    difference = Cell(f"{figure.difference:+.4f}", figure.difference)
+    if judged.verdict == "not judged":
+        small = f"not judged: {judged.reason}"
+        return [number(reported.value), ours, difference._replace(small=small)]
+    words = f"{difference.text} {judged.verdict}"
+    difference = difference._replace(text=words, mark=judged.verdict)
+    if metrics.metric(reported.metric).higher_is_better is None:  # a loss: neither is better
+        return [number(reported.value), ours, difference]
+    if figure.gain > 0:
+        return [number(reported.value), ours._replace(mark="best"), difference]
+    return [number(reported.value, "best"), ours, difference]
 
 
 # ----------------------------------------------------------------------- the experiments

@@ -1,13 +1,12 @@
-"""What a results folder holds, and its figures beside the reported ones.
+"""What a results folder holds, and which runs belong to which reported figure.
 
 Reads JSON and CSV only: neither Keras nor TensorFlow is imported.
 """
 
-import math
 import os
 import stat
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,6 @@ PARITY = ".parity.json"
 PNG = b"\x89PNG\r\n\x1a\n"
 # The five reports by edition; whatever else is in the registry is somebody's own.
 REPORTS = {"2021-22": ("000", "001"), "2022-23": ("002", "003"), "2024-25": ("004",)}
-VERDICTS = ("better", "matched", "worse", "not judged")
 
 
 @dataclass(frozen=True)
@@ -83,24 +81,6 @@ class Figure(NamedTuple):
     def gain(self) -> float:
         """The difference as a share of the reported value, positive where the mean is better."""
         return direction(self.reported.metric) * self.difference / abs(self.reported.value)
-
-    @property
-    def verdict(self) -> str:
-        """The mean beside the reported figure: "better", "matched", "worse" or "not judged".
-
-        Losses, which are no aim as such, are not judged, nor are other data than the reports'.
-        Matched: equal, or within one sample standard deviation of the seeds.
-        """
-        if (
-            not self.runs
-            or self.notes
-            or metrics.metric(self.reported.metric).higher_is_better is None
-        ):
-            return "not judged"
-        deviation = statistics.stdev(self.values) if len(self.runs) > 1 else 0.0
-        if abs(self.difference) <= deviation:
-            return "matched"
-        return "better" if self.gain > 0 else "worse"
 
 
 def direction(metric: str) -> int:
@@ -169,17 +149,23 @@ def _files(folder: Path, problems: list[str]) -> list[Path]:
     )
 
 
-def figures(results: Results) -> list[Figure]:
-    """The figures of the five reports, in the registry's order, once for each data tried."""
-    found = []
+def figures(runs: Iterable[Run], names: Collection[str] | None = None) -> list[Figure]:
+    """Every reported figure of the registry, in its order, once for each data tried.
+
+    Args:
+        runs: finished ones; those of one figure differ in their seed alone, see `Results.runs`.
+        names: experiments; None: all.
+    """
+    runs, found = list(runs), []
     for experiment in experiments.values():
-        for reported in reported_in_reports(experiment):
+        if names is not None and experiment.name not in names:
+            continue
+        for reported in experiment.reported:
             rate = rate_of(experiment, reported)
             groups: dict[str, list[Run]] = {}
-            for run in results.runs:
-                if (run.experiment, run.learning_rate) != (experiment, rate):
-                    continue
-                if math.isfinite(run.metrics.get(reported.metric, math.nan)):
+            for run in runs:
+                same = (run.experiment, run.learning_rate) == (experiment, rate)
+                if same and reported.metric in run.metrics:
                     groups.setdefault(run.record["fingerprint"], []).append(run)
             for group in list(groups.values()) or [[]]:
                 found.append(Figure(experiment, reported, rate, tuple(group)))

@@ -6,16 +6,17 @@ Reads records only: neither Keras nor TensorFlow is imported.
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hw2_keras import files, metrics
-from hw2_keras.experiments import Experiment, Reported, experiments
+from hw2_keras.report.results import Figure, figures
 from hw2_keras.report.text import format_table
 from hw2_keras.runs import Run
 
 VERDICT = "verdict.json"
+VERDICTS = ("better", "matched", "worse", "not judged")
 NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
 
 # 97.5 % quantiles of Student's t by degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2);
@@ -68,55 +69,42 @@ class Verdict:
     verdict: str = "not judged"
     reason: str = ""
 
-
-def verdicts(runs: Iterable[Run], names: Sequence[str] | None = None) -> list[Verdict]:
-    """Every reported figure of the registry, judged by the finished runs.
-
-    Args:
-        runs: of one source and the same epochs each, see `results.Results`.
-        names: experiments; None: all.
-    """
-    runs = list(runs)
-    return [
-        judge(experiment, reported, [run for run in runs if run.experiment == experiment])
-        for experiment in experiments.values()
-        if names is None or experiment.name in names
-        for reported in experiment.reported
-    ]
+    @property
+    def interval(self) -> str:
+        """The interval as text; empty where there is none."""
+        return "" if self.low is None else f"{self.low:.4f} to {self.high:.4f}"
 
 
-def judge(experiment: Experiment, reported: Reported, runs: Sequence[Run]) -> Verdict:
-    """One figure, by the runs of its experiment at its rate."""
-    rate, metric = reported.learning_rate or experiment.best_rate, reported.metric
-    runs = [run for run in runs if run.learning_rate == rate and metric in run.metrics]
-    row = {
-        "experiment": experiment.name,
-        "rate": rate,
-        "report": reported.report,
-        "metric": metric,
-        "reported": reported.value,
-    }
+def verdicts(runs: Iterable[Run], names: Collection[str] | None = None) -> list[Verdict]:
+    """Every reported figure of the registry, judged; arguments as for `results.figures`."""
+    return [judge(figure) for figure in figures(runs, names)]
+
+
+def judge(figure: Figure) -> Verdict:
+    """One reported figure, by the runs that reproduce it."""
+    metric, reported, runs = figure.reported.metric, figure.reported.value, figure.runs
+    seeds = tuple(run.record["protocol"]["seed"] for run in runs)
+    row = Verdict(
+        figure.experiment.name, figure.rate, figure.reported.report, metric, reported, seeds
+    )
     if not runs:
-        return Verdict(**row, reason="no run")
-    values = [run.metrics[metric] for run in runs]
-    row |= {"seeds": tuple(run.record["protocol"]["seed"] for run in runs)}
-    if not all(map(math.isfinite, values)):
-        return Verdict(**row, reason="diverged")
-    mean, (half, basis) = statistics.fmean(values), half_width(values, sampling_error(runs, metric))
-    row |= {"mean": mean}
+        return replace(row, reason="no run")
+    if not all(map(math.isfinite, figure.values)):
+        return replace(row, reason="diverged")
+    mean = statistics.fmean(figure.values)
+    half, basis = half_width(figure.values, sampling_error(runs, metric))
+    row = replace(row, mean=mean)
     if half is not None:
-        row |= {"low": mean - half, "high": mean + half, "basis": basis}
+        row = replace(row, low=mean - half, high=mean + half, basis=basis)
     if reason := other_data(runs):
-        return Verdict(**row, reason=reason)
+        return replace(row, reason=reason)
     if half is None:
-        return Verdict(**row, reason="one seed, and no error of the test set")
-    if abs(reported.value - mean) <= half:
-        return Verdict(**row, verdict="matched")
-    higher_is_better = metrics.metric(metric).higher_is_better
-    if higher_is_better is None:
-        return Verdict(**row, reason="outside, but a loss is no aim as such")
-    better = (mean > reported.value) == higher_is_better
-    return Verdict(**row, verdict="better" if better else "worse")
+        return replace(row, reason="one seed, and no error of the test set")
+    if abs(reported - mean) <= half:
+        return replace(row, verdict="matched")
+    if metrics.metric(metric).higher_is_better is None:
+        return replace(row, reason="outside, but a loss is no aim as such")
+    return replace(row, verdict="better" if figure.gain > 0 else "worse")
 
 
 def other_data(runs: Sequence[Run]) -> str:
@@ -181,15 +169,17 @@ def table(rows: Sequence[Verdict]) -> str:
     """The verdicts as text, and how many there are of each."""
     lines = [["experiment", "rate", "report", "figure", "reported", "ours", "95 %", "verdict"]]
     for row in rows:
-        interval = "" if row.low is None else f"{row.low:.4f} to {row.high:.4f}"
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
         verdict = row.verdict + (f" ({row.reason})" if row.reason else "")
         ours = "" if row.mean is None else f"{row.mean:.4f}{seeds}"
         place = [row.experiment, f"{row.rate:g}", row.report, row.metric, f"{row.reported:.4f}"]
-        lines.append([*place, ours, interval, verdict])
-    words = ("matched", "better", "worse", "not judged")
-    counts = ", ".join(f"{sum(r.verdict == word for r in rows)} {word}" for word in words)
-    return f"{format_table(lines)}\n{counts}"
+        lines.append([*place, ours, row.interval, verdict])
+    return f"{format_table(lines)}\n{', '.join(f'{n} {word}' for word, n in counts(rows))}"
+
+
+def counts(rows: Sequence[Verdict]) -> list[tuple[str, int]]:
+    """How many there are of each of `VERDICTS`."""
+    return [(word, sum(row.verdict == word for row in rows)) for word in VERDICTS]
 
 
 def write(rows: Sequence[Verdict], folder: Path) -> Path:
