@@ -1,8 +1,13 @@
 """Sphinx configuration; ``make docs`` builds into ``_build/html``, without a network."""
 
 import os
+import sys
+from pathlib import Path
 
 import hw2_keras  # before Keras, whose backend it sets
+
+sys.path.insert(0, str(Path(__file__).parent))  # for sphinx-gallery's workers too
+import building
 
 project = "hw2_keras"
 author = "the hw2_keras authors"
@@ -52,6 +57,10 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../tutorials"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py",  # all of them are executed
+    "parallel": os.cpu_count(),
+    "reset_modules": ("matplotlib", "seaborn", "building.each"),
+    "reset_modules_order": "both",
+    "reset_argv": "building.arguments",
     "ignore_pattern": r"[\\/]runs[\\/]",
     "first_notebook_cell": INSTALL,
     "within_subsection_order": "FileNameSortKey",  # by edition and question
@@ -81,3 +90,4 @@ def skip_fields(app, what, name, member, skip, options):
 
 def setup(app):
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("builder-inited", building.forget_what_changed, priority=100)

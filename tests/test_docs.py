@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -76,6 +77,42 @@ def test_the_configuration_names_the_version_and_what_exists() -> None:
     assert all((DOCS / folder).is_dir() for folder in gallery["examples_dirs"])
     ignored = (ROOT / ".gitignore").read_text().split()
     assert all(f"docs/{folder}/" in ignored for folder in gallery["gallery_dirs"])
+
+
+def test_the_gallery_runs_again_what_changed_and_says_what_it_does(tmp_path: Path) -> None:
+    docs, tutorials, package = (tmp_path / n for n in ("docs", "tutorials/a", "hw2_keras"))
+    for folder in (docs / "_static", tutorials, package):
+        folder.mkdir(parents=True)
+    for name in ("conf.py", "building.py"):
+        shutil.copy(DOCS / name, docs)
+    (tmp_path / "requirements.txt").touch()
+    (docs / "index.rst").write_text("Docs\n====\n\n.. toctree::\n\n   gallery/index\n")
+    for folder in (tutorials.parent, tutorials):
+        (folder / "GALLERY_HEADER.rst").write_text("Tutorials\n=========\n")
+    code = '"""\nTitle\n=====\n\nText.\n"""\nimport pathlib, sys\nprint(sys.argv[1:])\n'
+    code += "pathlib.Path(sys.argv[2]).mkdir(parents=True)  # fails where an old run was left\n"
+    for name in ("one", "two"):
+        (tutorials / f"{name}.py").write_text(code)
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "-b", "dummy", docs]
+    command += [docs / "_build", "-D", "extensions=sphinx.ext.autodoc,sphinx_gallery.gen_gallery"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def build() -> list[str]:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return re.findall(r"^gallery: (.*)$", done.stderr, re.M)
+
+    said = build()
+    assert said[0] == "2 tutorials, 2 of them to run"
+    assert {"a/one.py runs", "a/two.py runs"} < set(said)
+    assert re.fullmatch(r"a/(one|two)\.py took \d+ s, 2 of 2 done", said[-1])
+    assert "runs/gallery/one" in (docs / "gallery" / "a" / "one.rst").read_text()
+    (tutorials / "one.py").write_text(f"{code}# more\n")
+    said = build()
+    assert said[0] == "2 tutorials, 1 of them to run" and said[1] == "a/one.py runs"
+    assert "two.py" not in "".join(said)
+    (package / "module.py").touch()
+    assert build()[0] == "2 tutorials, 2 of them to run"
 
 
 def test_every_section_of_the_gallery_has_a_heading() -> None:
