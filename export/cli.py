@@ -1,6 +1,7 @@
 """``python -m export``: convert, verify, info, run, quantize, web."""
 
 import argparse
+import logging
 import math
 import os
 import shlex
@@ -130,6 +131,7 @@ def convert(options: argparse.Namespace) -> None:
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     if given and found.experiment.task == "classification":
         refuse_option(next(iter(given)), f"{options.run} is a classifier, which has no search")
+    tell_steps()
     with quiet_start():
         from export.convert import to_onnx
     say(str(to_onnx(found, output, strings=not options.ids, **given)))
@@ -164,6 +166,15 @@ def output_file(name: str | Path) -> Path:
         raise ModelError(f"cannot write {path} ({error.strerror or error})") from error
 
 
+def tell_steps() -> None:
+    """Prints what the package logs of its steps, which take minutes for a large run."""
+    logger = logging.getLogger("export")
+    logger.setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+
+
 def say(text: str) -> None:
     """Prints lines, with escapes for whatever else could steer a terminal."""
     print("\n".join(printable(line) for line in text.split("\n")))
@@ -176,6 +187,7 @@ def verify(options: argparse.Namespace) -> None:
     load(options.file)  # a bad file is named before the slow part
     output_file(options.file)  # the report goes beside it
     found = open_run(options.run)
+    tell_steps()
     with quiet_start():
         from export.verify import verify_run
     parity = verify_run(options.file, found)
@@ -216,6 +228,7 @@ def quantize(options: argparse.Namespace) -> None:
 
     load(options.file)  # a bad file is named before the slow part
     output = output_file(options.output or options.file.with_suffix(".int8.onnx"))
+    tell_steps()
     with quiet_start():
         from export.quantize import quantize
 

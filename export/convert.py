@@ -8,6 +8,7 @@ An encoder-decoder's file is a reader (``export.text``), a converted encoder, an
 """
 
 import json
+import logging
 import math
 import os
 import string
@@ -33,6 +34,8 @@ from hw2_keras.files import new_file
 if TYPE_CHECKING:
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
+
+log = logging.getLogger(__name__)
 
 Source = Text | Image | Array
 
@@ -70,9 +73,11 @@ def to_onnx(
     path = Path(path)
     task = run.experiment.task
     check_options(path, task, search, length_penalty)
+    log.info("%s: data and weights, conversion, comparison with Keras", run.experiment.name)
     data = run.data()
     if task == "classification":
         network = run.model()
+        log.info("converting the network")
         model = classifier_graph(network, data.classes, strings)
         facts = {"kind": "classifier"} | describe(run, data) | {"labels": list(data.classes)}
         return write_verified(
@@ -88,6 +93,7 @@ def generator_to_onnx(
     models, prepared = run.models(), run.prepared()
     vocabulary = data.target_vocabulary
     source_vocabulary = getattr(data, "source_vocabulary", None)
+    log.info("converting encoder and decoder, and building the search around them")
     model = generator_graph(
         models,
         vocabulary,
@@ -135,6 +141,7 @@ def write_verified(
     add_metadata(model, facts)
     with new_file(path, ModelError) as partial:
         partial.write_bytes(model.SerializeToString())
+        log.info("comparing the file with Keras")
         parity = compare(partial)
         parity.check()
     parity.save(path)
@@ -378,6 +385,11 @@ def add_metadata(model: onnx.ModelProto, facts: dict[str, object]) -> None:
     )
 
 
+def encoder_licence(name: str | None) -> str:
+    """What a captioner's file says of the pretrained weights of its image encoder."""
+    return f"; those of the image encoder {name} keep their own" if name else ""
+
+
 def describe(run: "Run", data) -> dict[str, object]:
     """The facts about a run that travel inside its file."""
     record = run.record
@@ -392,5 +404,5 @@ def describe(run: "Run", data) -> dict[str, object]:
         "notes": record["notes"],
         "metrics": figures,
         "versions": record["versions"] | {"onnx": onnx.__version__},
-        "licence": LICENCE + licence(data),
+        "licence": LICENCE + licence(data) + encoder_licence(record.get("encoder")),
     }

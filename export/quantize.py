@@ -8,6 +8,7 @@ a search slower, and an answer then depends on what else is in its batch.
 """
 
 import json
+import logging
 import statistics
 import time
 import warnings
@@ -19,11 +20,13 @@ import numpy as np
 import onnx
 from onnx import checker, helper, numpy_helper, shape_inference
 
-from export import verify
+from export import card, verify
 from export.passes import subgraphs
 from export.runtime import Classifier, Model, ModelError, Progress, load
 from hw2_keras.files import new_file
 from hw2_keras.metrics import metric
+
+log = logging.getLogger(__name__)
 
 SCHEME = "int8 weights, symmetric, one scale per channel"
 LEAST_VALUES = 2048  # in less, the names and scales weigh as much as what is saved
@@ -123,7 +126,7 @@ class Quantization:
 def quantize(
     path: Path, output: Path, data: object = None, progress: Progress | None = None
 ) -> Quantization:
-    """Writes a file with int8 weights and measures both on the same test split.
+    """Writes a file with int8 weights and its card, and measures both on the same test split.
 
     Args:
         path: a file made by ``to_onnx``, of any kind.
@@ -154,6 +157,7 @@ def quantize(
         partial.write_bytes(model.SerializeToString())
         report = compare((before, load(partial)), (path, partial), tensors, data, progress)
     report.save(output)
+    card.write(output)
     return report
 
 
@@ -251,11 +255,14 @@ def compare(
     progress: Progress | None = None,
 ) -> Quantization:
     """Measures two files, before and after, on the test split of a data set."""
-    (expected, figures), (found, new_figures) = (
-        answers_and_figures(model, data, progress) for model in models
-    )
     info = models[0].info
     sources = verify.sources_of(models[0], data)
+    answered = []
+    for model, which in zip(models, ("original", "rounded"), strict=True):
+        log.info("the %s file answers %s test examples", which, f"{len(sources):,}")
+        answered.append(answers_and_figures(model, data, progress))
+    (expected, figures), (found, new_figures) = answered
+    log.info("both files take turns for %.0f s, for the time of an answer", SECONDS)
     return Quantization(
         experiment=info["experiment"],
         source=data.source,

@@ -1,6 +1,7 @@
 """The parity report: does the file answer exactly as Keras does?"""
 
 import json
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hw2_keras.models.encoder_decoder import EncoderDecoder
     from hw2_keras.runs import Run
     from hw2_keras.training.sequences import Prepared
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 7, 64)
 TOLERANCE = 1e-5  # largest accepted difference of a probability or an attention weight
@@ -169,12 +172,14 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
     from hw2_keras.training.classification import predict_logits
 
     image, label = data.test
+    log.info("Keras answers %s test images", f"{len(image):,}")
     logits = predict_logits(network, data.test)
     expected = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     examples = min(COMPARED, len(image))
     parity = compare_probabilities(
         path, network.name, data.source, image[:examples], expected[:examples]
     )
+    log.info("the file answers all %s, for the accuracy", f"{len(image):,}")
     everything = load(path)(image, batch_size=256)
     classes = np.array(data.classes)
     different = int((everything != classes[expected.argmax(1)]).sum())
@@ -195,6 +200,7 @@ def compare_probabilities(
     labels = np.array(model.labels, object)[expected.argmax(1)]
     different, largest = 0, 0.0
     for size in BATCH_SIZES:
+        log.info("the file answers %d of them, batch size %d of %s", len(images), size, BATCH_SIZES)
         found = model.probabilities(images, batch_size=size)
         different += int((model(images, batch_size=size) != labels).sum())
         largest = max(largest, float(np.abs(found - expected).max()))
@@ -228,8 +234,11 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
     sources = sources_of(model, data)
     different, largest, looks, pairs = 0, 0.0, [], {}
     for name, search in searches(model).items():
+        words = f"{'sampling' if search is None else f'beam {search}'}, {len(sources):,} examples"
+        log.info("%s: Keras answers", words)
         expected = decode(models, prepared, model.info, search)
         for size in BATCH_SIZES:
+            log.info("%s: the file answers, batch size %d of %s", words, size, BATCH_SIZES)
             found = answer(model, sources, search, size)
             different += int((found.texts != expected.texts).sum())
             largest = max(largest, largest_difference(found.scores, expected.scores))

@@ -285,7 +285,12 @@ def test_convert_and_verify_commands(
 ) -> None:
     path = tmp_path / "model.onnx"
     assert main(["convert", str(small_run.path), "--output", str(path)]) == 0
-    assert "verdict          passed" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "verdict          passed" in printed.out
+    steps = ("kmnist_cnn: data and weights", "converting the network", "comparing the file")
+    told = printed.err.splitlines()
+    assert all(line.startswith(step) for line, step in zip(told, steps, strict=False))
+    assert len(told) >= len(steps) and "batch size 64 of (1, 7, 64)" in printed.err
     assert main(["verify", str(path), "--run", str(small_run.path)]) == 0
     other = shutil.copytree(small_run.path, tmp_path / "other")
     record = json.loads((other / "run.json").read_text())

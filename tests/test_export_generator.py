@@ -471,8 +471,10 @@ def test_convert_and_verify_commands(
     path = tmp_path / "model.onnx"
     arguments = ["convert", str(run.path), "-o", str(path), "--length-penalty", "0.5"]
     assert main(arguments) == 0
-    shown = capsys.readouterr().out
+    printed = capsys.readouterr()
+    shown = printed.out
     assert "verdict          passed" in shown and "test_beam5_wer" in shown
+    assert re.search(r"^beam 5, \d+ examples: the file answers, batch size 64", printed.err, re.M)
     assert load(path).info["length_penalty"] == 0.5
     assert main(["verify", str(path), "--run", str(run.path)]) == 0
     assert "of attention" in capsys.readouterr().out

@@ -88,6 +88,8 @@ def test_the_report_is_saved_beside_the_file(rounded) -> None:
     assert saved["bytes"] == list(report.bytes)
     assert saved["recommended"] is not bool(report.objections)
     assert saved["recommendation"] in str(report)
+    card = path.with_suffix(".md").read_text()
+    assert card.startswith(f"# {path.name}\n") and "Its weights are rounded" in card
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

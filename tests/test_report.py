@@ -110,7 +110,7 @@ def test_seeds_become_mean_and_deviation_beside_the_reported_figure(tmp_path: Pa
     assert verdict.judge(figure).verdict == "better"
     content = page.render(results)
     row = row_of(content, "0.2926", "42, 43, 44")
-    assert "0.2700 ± 0.0050" in row and "95 %: 0.2576 to 0.2824" in row
+    assert "0.2700 ± 0.0050" in row and "0.2576 to 0.2824" in row
     assert "-0.0226 better" in row
     assert "for s in 42 43 44; do python -m hw2_keras train p2g --source real" in content
 
@@ -143,7 +143,7 @@ def test_a_reported_figure_inside_the_interval_is_a_match(tmp_path: Path) -> Non
     assert figure.difference == pytest.approx(-0.0126)
     assert verdict.judge(figure).verdict == "matched"
     row = row_of(page.render(read_results(tmp_path)), "0.2926", "42, 43, 44")
-    assert "-0.0126 matched" in row and "95 %: 0.2552 to 0.3048" in row
+    assert "-0.0126 matched" in row and "<small>0.2552 to 0.3048<" in row
 
 
 def test_the_page_judges_by_the_rule_of_the_verdict(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_page_judges_by_the_rule_of_the_verdict(tmp_path: Path) -> None:
     assert int(shown[1]) == sum(bool(row.seeds) for row in judged) == len(judged)
     for row in (row for row in judged if row.verdict != "not judged"):
         name = row.experiment.replace("_", "_<wbr>")
-        cells = row_of(content, f"{name}<", f"{row.reported:.4f}", f"95 %: {row.interval}")
+        cells = row_of(content, f"{name}<", f"{row.reported:.4f}", row.interval)
         assert f" {row.verdict}<" in cells
     assert verdict.METHOD in html.unescape(content)
     counts = ", ".join(f"{n} {word}" for word, n in verdict.counts(judged))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,26 @@ def train_in_a_process(out: Path, before: str = "") -> int:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     return hw2.train("kmnist_cnn", epochs=3, out=tmp_path_factory.mktemp("runs"))
+
+
+def test_without_a_terminal_lines_say_what_is_done_and_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from hw2_keras.training import callbacks
+
+    progress = callbacks.Progress("intel_cnn", 2, 1000)
+    progress.on_train_begin()
+    progress.on_epoch_begin(0)
+    progress.on_train_batch_end(399)  # too soon for a line
+    monkeypatch.setattr(callbacks, "SAID_EVERY", 0.0)
+    progress.on_train_batch_end(499)
+    progress.on_epoch_end(0, {"loss": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "intel_cnn  training: 2 epochs of 1,000 batches, a line after each",
+        "intel_cnn  epoch 1/2  batch 500 of 1,000",
+    ]
+    assert re.fullmatch(r"intel_cnn  epoch 1/2  loss 1.0000  \d+:\d\d left", lines[2])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ synthetic scenes have a small CNN that is trained with the captioner (`scene_enc
 
 import hashlib
 import json
+import math
 import os
+import sys
+import time
 from pathlib import Path
 
 import keras
@@ -19,6 +22,7 @@ from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line, write_atomically
 from hw2_keras.models.encoder_decoder import seeds
 
+SAID_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 GRID = 16  # positions per side of the course's feature map
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -132,7 +136,12 @@ def resnet_features(images: np.ndarray, encoder: keras.Model, cache: Path | str)
         return _read_features(path, shape)
     encode = tf.function(lambda batch: encoder(batch, training=False), reduce_retracing=True)
     features = np.empty(shape, np.float32)
-    for start in tqdm(range(0, len(images), 8), desc="image features", unit="batch"):
+    bar = tqdm(range(0, len(images), 8), desc="image features", unit="batch", disable=None)
+    said = -math.inf
+    for start in bar:
+        if bar.disable and time.monotonic() - said > SAID_EVERY:  # no terminal: lines
+            said = time.monotonic()
+            print(f"image features: {start} of {len(images)} images", file=sys.stderr, flush=True)
         features[start : start + 8] = encode(images[start : start + 8])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: [np.save(file, features), file.write(_digest(features))])

@@ -300,9 +300,7 @@ def _judged(figure: Figure) -> list[Cell]:
     judged, reported = judge(figure), figure.reported
     if judged.mean is None:
         return [number(reported.value), Cell(judged.reason), NONE]
-    ours = Cell(spread(figure.values), judged.mean)
-    if judged.interval:
-        ours = ours._replace(small=f"95 %: {judged.interval}")
+    ours = Cell(spread(figure.values), judged.mean, judged.interval)
     difference = Cell(f"{figure.difference:+.4f}", figure.difference)
     if judged.verdict == "not judged":
         small = f"not judged: {judged.reason}"

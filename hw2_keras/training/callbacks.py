@@ -19,6 +19,8 @@ from hw2_keras.files import first_line, write_atomically
 from hw2_keras.metrics import METRICS, best
 from hw2_keras.runs import write_history
 
+SAID_EVERY = 30.0  # seconds between lines within an epoch where there is no terminal
+
 
 class EpochNumber(keras.callbacks.Callback):
     """Tells the data pipeline which epoch it is, so that each epoch has a shuffle of its own.
@@ -182,7 +184,10 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints a line after every epoch with its figures and the time left; on a terminal also a bar.
+    """Prints a line before the first epoch, and after every epoch its figures and the time left.
+
+    Within an epoch a terminal has a bar; elsewhere a line says every `SAID_EVERY` seconds how far
+    it is.
 
     Args:
         label: what is trained, e.g. "fashion_cnn rate 0.01".
@@ -195,7 +200,10 @@ class Progress(keras.callbacks.Callback):
         self.label, self.epochs, self.steps = label, epochs, steps
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.started, self.done = time.perf_counter(), 0
+        self.started = self.said = time.perf_counter()
+        self.done = 0
+        what = f"{self.epochs} epochs of {self.steps:,} batches, a line after each"
+        print(f"{self.label}  training: {what}", file=sys.stderr, flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
@@ -204,10 +212,15 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.bar.update(batch + 1 - self.bar.n)
+        if self.bar.disable and time.perf_counter() - self.said > SAID_EVERY:
+            self.said = time.perf_counter()
+            where = f"epoch {self.epoch + 1}/{self.epochs}  batch {batch + 1:,} of {self.steps:,}"
+            print(f"{self.label}  {where}", file=sys.stderr, flush=True)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.bar.close()
         self.done += 1
+        self.said = time.perf_counter()
         shown = [f"val_{name}" for name in METRICS]
         figures = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", *shown) if name in logs)
         left = (time.perf_counter() - self.started) / self.done * (self.epochs - epoch - 1)

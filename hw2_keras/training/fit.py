@@ -242,6 +242,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
             Progress(label, epochs, int(train_batches.cardinality())),
         ],
     )
+    print(f"{label}  trained; measuring on validation and test", file=sys.stderr, flush=True)
     checkpoint.select(model)
     weights = _weights_file(model)
     files.write_atomically(folder / runs.WEIGHTS, lambda file: file.write(weights))
