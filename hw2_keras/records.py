@@ -1,8 +1,8 @@
 """What is read from disk beside weights: one schema for each record, checked where it is read.
 
-``run.json``, ``history.csv``, ``beam_search.json`` and ``*.parity.json`` may come from anywhere.
-A record that breaks its schema is refused in one line. Optional keys that an older record lacks
-get their defaults, and keys that no schema knows are kept as they are.
+``run.json``, ``history.csv``, ``beam_search.json``, ``*.parity.json`` and ``*.quantization.json``
+may come from anywhere. A record that breaks its schema is refused in one line. Optional keys that
+an older record lacks get their defaults, and keys that no schema knows are kept as they are.
 """
 
 import csv
@@ -106,6 +106,18 @@ class ParityRecord(Struct):
     passed: bool
 
 
+class QuantizationRecord(Struct):
+    """What int8 weights changed, see ``export.quantize.Quantization``; pairs: before, after."""
+
+    experiment: Name
+    source: Source
+    examples: Count
+    answers: Count
+    different_answers: Count
+    metrics: dict[Name, tuple[float, float]]
+    bytes: tuple[Count, Count]
+
+
 # Metrics that are no number: what the tested model says of a few images, and its mistakes.
 STRUCTURED_METRICS = {"captions": dict[str, str], "test_confusion": list[list[Count]]}
 
@@ -194,6 +206,18 @@ def read_parity_record(path: Path) -> dict[str, Any]:
     checked = _check(path, content, ParityRecord, remedy)
     for name in ("max_difference", "keras", "onnx"):
         _check(path, getattr(checked, name), float, remedy, name)
+    return content
+
+
+def read_quantization_record(path: Path) -> dict[str, Any]:
+    """Reads a ``*.quantization.json``; errors as in ``read_run_record``."""
+    remedy = "repeat 'export quantize'"
+    content = _read_json(path, remedy)
+    _check_experiment(path, content, remedy)
+    checked = _check(path, content, QuantizationRecord, remedy)
+    for name, pair in checked.metrics.items():
+        for value in pair:
+            _check(path, value, float, remedy, f"metrics.{name}")
     return content
 
 

@@ -384,6 +384,21 @@ def test_a_failed_parity_is_marked(tmp_path: Path) -> None:
     assert "missing" not in content.split('id="onnx"')[1]
 
 
+def test_a_rounded_file_is_shipped_with_what_rounding_changed(tmp_path: Path) -> None:
+    report = {"experiment": "caption", "source": "real", "examples": 58, "answers": 116}
+    report |= {"different_answers": 3, "bytes": [14_000_000, 3_600_000]}
+    report |= {"metrics": {"test_bleu4": [0.5, 0.49]}}
+    file = tmp_path / "caption.int8.quantization.json"
+    file.write_text(json.dumps(report))
+    content = page.render(read_results(tmp_path))
+    row = row_of(content, "caption.int8.onnx", "3 of 116", "14.00 → 3.60 MB")
+    assert "test BLEU-4 0.5000 → 0.4900" in row
+    assert not re.search(r"Not shipped: .*\bcaption\.onnx", content)
+    file.write_text(json.dumps(report | {"bytes": [1]}))
+    (problem,) = read_results(tmp_path).problems
+    assert "caption.int8.quantization.json is damaged" in problem and "repeat" in problem
+
+
 def test_the_command_imports_no_framework(tmp_path: Path) -> None:
     code = (
         "import sys; from hw2_keras.cli import main; "

@@ -571,8 +571,12 @@ def _onnx(results: Results) -> dict[str, object]:
     headings = ["file", "data", "examples", "batch sizes", "different answers"]
     headings += ["largest difference", "figure", "Keras", "ONNX", "size", "verdict"]
     rows = [_parity_row(file, report) for file, report in results.parity.items()]
-    made = {report["experiment"] for report in results.parity.values()}
+    reports = [*results.parity.values(), *results.rounded.values()]
+    made = {report["experiment"] for report in reports}
+    headings_of_rounded = ["file", "data", "examples", "answers changed", "figures", "size"]
+    rounded = [_rounded_row(file, report) for file, report in results.rounded.items()]
     return {
+        "rounded": Table("Files with rounded weights", headings_of_rounded, rounded),
         "parity": Table("Parity of ONNX files", headings, rows),
         "unshipped": [
             f"{name}.onnx"
@@ -598,6 +602,20 @@ def _parity_row(file: str, report: dict) -> list[Cell]:
         number(report["onnx"]),
         Cell(f"{report['bytes'] / 1e6:.2f} MB", report["bytes"]),
         Cell(verdict, verdict, mark="" if report["passed"] else "worse"),
+    ]
+
+
+def _rounded_row(file: str, report: dict) -> list[Cell]:
+    changed, answers = report["different_answers"], report["answers"]
+    figures = [f"{metrics.label(n)} {a:.4f} → {b:.4f}" for n, (a, b) in report["metrics"].items()]
+    before, after = report["bytes"]
+    return [
+        text(file),
+        text(report["source"]),
+        Cell(f"{report['examples']:,}", report["examples"]),
+        Cell(f"{changed:,} of {answers:,}", changed),
+        text("; ".join(figures)),
+        Cell(f"{before / 1e6:.2f} → {after / 1e6:.2f} MB", after),
     ]
 
 

@@ -14,11 +14,17 @@ from typing import Any, NamedTuple
 from hw2_keras import metrics
 from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, Reported, experiments
-from hw2_keras.records import LARGEST_FILE, read_beam_rows, read_parity_record
+from hw2_keras.records import (
+    LARGEST_FILE,
+    read_beam_rows,
+    read_parity_record,
+    read_quantization_record,
+)
 from hw2_keras.runs import RECORD, Run, open_run
 
 BEAMS = "beam_search.json"
 PARITY = ".parity.json"
+QUANTIZATION = ".quantization.json"
 PNG = b"\x89PNG\r\n\x1a\n"
 # The five reports by edition; whatever else is in the registry is somebody's own.
 REPORTS = {"2021-22": ("000", "001"), "2022-23": ("002", "003"), "2024-25": ("004",)}
@@ -34,6 +40,7 @@ class Results:
         others: the rest, which no report can be compared with: synthetic data, fewer epochs.
         beams: rows of every ``beam_search.json``, see ``beams.study``.
         parity: parity report by name of the ONNX file, see ``export.verify.Parity``.
+        rounded: what rounding changed by name of the file, see ``export.quantize.Quantization``.
         plots: PNG files.
         problems: one line for every file or folder that could not be read.
     """
@@ -43,6 +50,7 @@ class Results:
     others: tuple[Run, ...]
     beams: tuple[dict[str, Any], ...]
     parity: dict[str, dict[str, Any]]
+    rounded: dict[str, dict[str, Any]]
     plots: tuple[Path, ...]
     problems: tuple[str, ...]
 
@@ -130,6 +138,7 @@ def read_results(folder: Path) -> Results:
         tuple(run for run in runs if run.departures),
         tuple(beams.values()),
         dict(read(f"*{PARITY}", _read_parity)),
+        dict(read(f"*{QUANTIZATION}", _read_quantization)),
         tuple(read("*.png", _check_png)),
         tuple(problems),
     )
@@ -196,6 +205,10 @@ def _read_run(path: Path) -> Run:
 
 def _read_parity(path: Path) -> tuple[str, dict[str, Any]]:
     return path.name.removesuffix(PARITY) + ".onnx", read_parity_record(path)
+
+
+def _read_quantization(path: Path) -> tuple[str, dict[str, Any]]:
+    return path.name.removesuffix(QUANTIZATION) + ".onnx", read_quantization_record(path)
 
 
 def _check_png(path: Path) -> Path:
