@@ -52,6 +52,7 @@ MAX_PIXELS = 2**26  # of one image
 MAX_MEMORY = 3 * 2**29  # bytes for the values of all files that this process runs
 UNITS = 512  # of a decoder, where memory is estimated
 POSITIONS = 256  # of a picture, where memory is estimated
+PIXEL_BYTES = 400  # of an image encoder for each pixel: ResNet-18's first maps of 500x500 pixels
 
 Progress = Callable[[int, int], None]
 Signature = dict[str, tuple[str, int]]  # name -> type and number of axes
@@ -378,6 +379,9 @@ class SourceModel(Model):
         if num_beams > (most := min(rows, MAX_BEAMS)):
             advice = f"the largest {where} is {most}" if most > 1 else f"not possible {where}"
             raise ModelError(f"num_beams is {num_beams:,}: {advice}")
+        if self.source_kind == "captioner":
+            pixels = read.shape[1] * read.shape[2]
+            rows = min(rows, num_beams * max(1, MAX_CALL_BYTES // (PIXEL_BYTES * pixels)))
         return min(_whole("batch_size", batch_size, "1"), rows // num_beams)
 
     def _is_single(self, sources) -> bool:

@@ -285,6 +285,14 @@ def test_captions_of_images_of_any_size(caption: Generator) -> None:
     assert isinstance(caption(np.zeros((31, 100, 3), np.uint8)), str)
 
 
+def test_large_images_are_answered_a_few_at_a_time(caption: Generator) -> None:
+    done: list[int] = []
+    for side in (16, 500):  # ten images of 500 x 500 pixels are as many as one call may hold
+        images = np.zeros((12, side, side, 3), np.uint8)
+        caption(images, max_length=1, batch_size=64, progress=lambda n, total: done.append(n))
+    assert done == [12, 10, 12]
+
+
 def test_a_captioner_of_features_takes_images(tmp_path: Path) -> None:
     """As with the frozen ResNet: the file holds a second network in front of the encoder."""
     import keras
