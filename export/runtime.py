@@ -45,6 +45,8 @@ MAX_AXIS = 2**16  # declared for whole numbers
 MAX_SHAPE = 1024  # bytes of the list of axes
 MAX_STEPS = 4096  # tokens of one text; rounds of one loop
 MAX_WORK = 10_000_000  # nodes, each times the rounds of the loops around it
+MAX_STRING = 4096  # bytes of a label or a token
+MAX_TEXT = 2**22  # bytes of a text that a graph writes
 MAX_BEAMS = 1000
 MAX_ROW_STEPS = 2**18  # hypotheses times tokens
 MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
@@ -997,7 +999,7 @@ def inspect(content: bytes, path: Path) -> dict[str, object]:
 
     Raises:
         ModelError: truncated or no ONNX at all, external data, a foreign operator domain, local
-            functions, loops without a bound that can be seen, or metadata of another form.
+            functions, loops or texts without a bound that can be seen, or metadata of another form.
     """
     try:
         model = _Parser(content).message("Model", 0, len(content))
@@ -1027,8 +1029,12 @@ def _problem(model: dict) -> str:
         )
     if 20 in model or 25 in model:
         return "holds training information or functions: export it again"
-    if problem := _problem_of_loops(model[7][0]):
+    try:
+        rounds = _rounds(model[7][0])
+    except _Endless as problem:
         return f"could run without end ({problem}): export it again"
+    if problem := _problem_of_texts(model[7][0], rounds):
+        return f"could fill the memory with texts ({problem}): export it again"
     graphs, definitions = list(_graphs(model[7][0])), _definitions(model[7][0])
     if max(map(_declared_axis, graphs)) > MAX_AXIS or any(
         _made_axis(node, definitions) > MAX_AXIS for node in nodes
@@ -1081,6 +1087,10 @@ def _read(path: Path, max_bytes: int) -> bytes:
 
 
 class _Refused(Exception):
+    pass
+
+
+class _Endless(Exception):
     pass
 
 
@@ -1277,32 +1287,36 @@ _KEEPING |= {"Transpose": 1, "Gather": 2, "Min": None, "Max": None}
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
 
-def _problem_of_loops(graph: dict) -> str:
-    """Why a graph could run without end, or "".
+def _rounds(graph: dict) -> list[tuple[dict, float]]:
+    """A graph and all graphs inside it, each with how often it can run.
 
     The rounds of every Loop and Scan must come from constants and from inputs of the file, which
     the caller bounds. The nodes, each times the rounds around it, are added up.
+
+    Raises:
+        _Endless: why it could run without end.
     """
     definitions = _definitions(graph)
-    waiting, work, loops = [(graph, 1)], 0, 0
+    waiting, found, work, loops = [(graph, 1.0)], [], 0.0, 0
     while waiting:
         graph, rounds = waiting.pop()
+        found.append((graph, rounds))
         work += rounds * len(graph.get(1, []))
         if work > MAX_WORK:
-            return f"its loops come to over {MAX_WORK:,} steps"
+            raise _Endless(f"its loops come to over {MAX_WORK:,} steps")
         for node in graph.get(1, []):
-            inner, kind, times = list(_subgraphs(node)), _text(node, 4), 1
+            inner, kind, times = list(_subgraphs(node)), _text(node, 4), 1.0
             if kind in ("Loop", "Scan"):
                 loops += 1
                 if loops > MAX_LOOPS:
-                    return f"it has over {MAX_LOOPS} loops"
+                    raise _Endless(f"it has over {MAX_LOOPS} loops")
                 times = max((_largest(n, definitions) for n in _counted(node)), default=np.inf)
                 if times > MAX_STEPS:
-                    return f"{kind} {_text(node, 3)!r} has no bound that can be seen"
+                    raise _Endless(f"{kind} {_text(node, 3)!r} has no bound that can be seen")
             elif inner and kind != "If":
-                return f"{kind} holds a graph"
+                raise _Endless(f"{kind} holds a graph")
             waiting += [(each, rounds * times) for each in inner]
-    return ""
+    return found
 
 
 def _counted(node: dict) -> list[str]:
@@ -1491,3 +1505,115 @@ def _varint_of(value: int) -> bytes:
         found.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*found, value])
+
+
+# Operators that texts may pass through; others could multiply them.
+_PASSING = {"Identity", "Gather", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Where"}
+_PASSING |= {"StringConcat", "StringSplit"}
+# Operators that read texts and give numbers; a LabelEncoder may give other texts.
+_READING = {"Equal", "Shape", "Size", "LabelEncoder"}
+_LONGEST_NUMBER = 32  # bytes of a number that becomes a text
+
+Flows = dict[str | int, list[str | int]]  # of a name or the id of a node: what comes next
+
+
+def _problem_of_texts(graph: dict, rounds: list[tuple[dict, float]]) -> str:
+    """Why the texts that a graph writes could fill the memory, or "".
+
+    ``MAX_MEMORY`` does not count their characters. One side of every StringConcat must be a text
+    that the file holds: then the longest of these, times the rounds, is a bound.
+    """
+    nodes = [(node, often) for each, often in rounds for node in each.get(1, [])]
+    joins = [(node, often) for node, often in nodes if _text(node, 4) == "StringConcat"]
+    given = {_text(value, 1) for value in graph.get(11, []) if _holds_texts(value)}
+    flows = _flows(graph)
+    written = _reached({*given, *(name for node, _ in joins for name in node.get(2, []))}, flows)
+    texts = written | _reached(_text_sources(graph), flows)
+    if strange := {_text(node, 4) for node, _ in nodes if id(node) in texts} - _PASSING:
+        return f"{min(strange)} could multiply them"
+    if any(written.issuperset(node.get(1, [])) for node, _ in joins):
+        return "StringConcat joins two that both grow"
+    longest = max(map(len, _stored_texts(graph)), default=0)
+    if longest > MAX_STRING:
+        return f"it holds one of {longest:,} bytes, over {MAX_STRING:,}"
+    length = max(longest, _LONGEST_NUMBER) * (1 + sum(often for _, often in joins))
+    return f"one could have over {MAX_TEXT:,} bytes" if length > MAX_TEXT else ""
+
+
+def _flows(graph: dict) -> Flows:
+    """Where each value goes: into nodes, from these to their outputs, in and out of loops."""
+    flows: Flows = {}
+
+    def link(sources: Iterable[str | int], targets: Iterable[str | int]) -> None:
+        for source, target in zip(sources, targets, strict=False):
+            flows.setdefault(source, []).append(target)
+
+    for node in (node for each in _graphs(graph) for node in each.get(1, [])):
+        kind, inputs, outputs = _text(node, 4), node.get(1, []), node.get(2, [])
+        itself = itertools.repeat(id(node))
+        for body in _subgraphs(node):
+            taken, given = ([_text(value, 1) for value in body.get(n, [])] for n in (11, 12))
+            if kind == "Loop":  # the round and the condition come first
+                carried = len(inputs[2:])
+                link(inputs[2:], taken[2:])
+                link(given[1 : 1 + carried], taken[2:])
+                link(given[1 : 1 + carried], outputs)
+                link(given[1 + carried :], itself)  # gives one of each round
+            elif kind == "If":
+                link(given, outputs)
+            else:
+                link([*inputs, *given], itself)
+                link(itself, taken)
+        if kind not in ("Loop", "If", *_READING):
+            link(inputs, itself)
+        if kind not in ("If", *_READING):
+            carried = len(inputs[2:]) if kind == "Loop" else 0
+            link(itself, outputs[:1] if kind == "StringSplit" else outputs[carried:])
+    return flows
+
+
+def _reached(names: Iterable[str], flows: Flows) -> set[str | int]:
+    """All that some values go into and become."""
+    found, waiting = {""}, list(names)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += flows.get(name, [])
+    return found - {""}
+
+
+def _text_sources(graph: dict) -> Iterator[str]:
+    """The names of the texts that a graph declares, holds, or makes of numbers."""
+    for each in _graphs(graph):
+        values = (value for field in (11, 12, 13) for value in each.get(field, []))
+        yield from (_text(value, 1) for value in values if _holds_texts(value))
+        tensors = (*each.get(5, []), *(t for s in each.get(15, []) for t in s.get(1, [])))
+        yield from (_text(tensor, 8) for tensor in tensors if tensor.get(2) == [8])
+        for node in each.get(1, []):
+            if _makes_texts(node):
+                yield from node.get(2, [])
+
+
+def _makes_texts(node: dict) -> bool:
+    """Whether a node gives texts of its own: its attributes hold them, or numbers become them."""
+    if _text(node, 4) == "Cast":
+        return _integer(node, "to") == 8
+    if _text(node, 4) != "Constant" and _text(node, 7) != "ai.onnx.ml":
+        return False
+    own = [each for each in node.get(5, []) if not _text(each, 1).startswith("keys_")]
+    tensors = [t for a in own for t in (*a.get(5, []), *a.get(10, []))]
+    tensors += [t for a in own for s in (*a.get(22, []), *a.get(23, [])) for t in s.get(1, [])]
+    named = any(9 in each or _text(each, 1) == "value_string" for each in own)
+    return named or any(tensor.get(2) == [8] for tensor in tensors)
+
+
+def _holds_texts(value: dict) -> bool:
+    return any(kind.get(1) == [8] for each in value.get(2, []) for kind in each.get(1, []))
+
+
+def _stored_texts(graph: dict) -> Iterator[bytes]:
+    """All texts in tensors and attributes."""
+    nodes, tensors = _contents({7: [graph]})
+    yield from (text for tensor in tensors for text in tensor.get(6, []))
+    attributes = (each for node in nodes for each in node.get(5, []))
+    yield from (text for each in attributes for text in (*each.get(4, []), *each.get(9, [])))

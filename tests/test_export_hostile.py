@@ -126,6 +126,24 @@ def test_loops_without_a_bound(statements: str, monkeypatch: pytest.MonkeyPatch)
         inspect(cases.endless(random.Random(0)), Path("case.onnx"))
 
 
+@pytest.mark.parametrize("statements", cases.GROWING.values(), ids=cases.GROWING)
+def test_texts_that_would_fill_the_memory(statements: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    monkeypatch.setattr(cases, "GROWING", {"only": statements})
+    message = r"could fill the memory with texts \(.*\): export it again"
+    with pytest.raises(ModelError, match=message):
+        inspect(cases.growing(random.Random(0)), Path("case.onnx"))
+
+
+def test_texts_that_a_search_writes_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import random
+
+    for statements in ("w = StringConcat (v, a)", "p = StringConcat (a, a) w = Identity (p)"):
+        monkeypatch.setattr(cases, "GROWING", {"only": statements})
+        inspect(cases.growing(random.Random(0)), Path("case.onnx"))
+
+
 def test_a_shape_with_a_thousand_million_axes() -> None:
     """onnxruntime would follow it for minutes before the file is open."""
     model = onnx.load(FILES / "p2g_attention.onnx")

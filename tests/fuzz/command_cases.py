@@ -16,15 +16,19 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from data_cases import data_folder, flip
 from record_cases import BEAMS, PARITY, RUN, mutated, replaced
 
 from hw2_keras.cli import main
+from hw2_keras.data import load_data
 from hw2_keras.errors import UsageError
-from hw2_keras.experiments import experiments
+from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.models import build_models
 from hw2_keras.runs import Run
+from hw2_keras.training import TASKS, fit
 
 CONTROLS = "\r\x1b\x07\x9b\x85\u202e\u2028"
 STOPPED = "stopped where the work begins"
@@ -194,10 +198,6 @@ def check_out(seed: int, folder: Path) -> None:
 @functools.cache
 def small_run(name: str) -> Path:
     """A finished run whose weights are those of a network that was never trained."""
-    from hw2_keras.data import load_data
-    from hw2_keras.models import build_models
-    from hw2_keras.training import TASKS, fit
-
     experiment = experiments[name]
     task, data = TASKS[experiment.task], load_data(experiment.data, source="synthetic")
     kept = tempfile.TemporaryDirectory(prefix="hw2-fuzz-")
@@ -220,6 +220,29 @@ def small_run(name: str) -> Path:
     history = f"epoch,loss,running_loss,{experiment.metric}\n1,1,1,0.5\n"
     (folder / "history.csv").write_text(history)
     return folder
+
+
+@functools.cache
+def loaded(name: str, source: str) -> Any:
+    """A data set; to generate it anew is most of what a case would cost."""
+    return load_data(name, source)
+
+
+@functools.cache
+def network(name: str) -> Any:
+    """The network of a `small_run`; whoever loads weights into it replaces all of them."""
+    return build_models(experiments[name], **sound_sizes(name))
+
+
+def sound_sizes(name: str) -> dict[str, Any]:
+    return json.loads((small_run(name) / "run.json").read_text())["sizes"]
+
+
+def built(experiment: Experiment, **sizes: Any) -> Any:
+    """What ``build_models`` gives, from the cache where nobody has changed the sizes."""
+    if sizes == sound_sizes(experiment.name):
+        return network(experiment.name)
+    return build_models(experiment, **sizes)
 
 
 def check_run(seed: int, folder: Path) -> None:
@@ -255,9 +278,11 @@ def check_run(seed: int, folder: Path) -> None:
             _ = first.history, first.models()
         raise UsageError(STOPPED)
 
+    patches = dict.fromkeys(stopped, opened)
+    patches |= {"data.load_data": loaded, "models.build_models": built}
     with data_folder(folder), contextlib.ExitStack() as stack:
-        for name in stopped:
-            stack.enter_context(mock.patch(f"hw2_keras.{name}", opened))
+        for name, function in patches.items():
+            stack.enter_context(mock.patch(f"hw2_keras.{name}", function))
         check_command([command[0], str(run), *command[1:]])
 
 

@@ -358,8 +358,8 @@ def check_prepared(seed: int, folder: Path) -> None:
     """A prepared copy of TensorFlow Datasets with a file that is damaged or gone."""
     rng = random.Random(seed)
     with data_folder(folder):
-        kaggle(folder)
         if not (folder / "tfds").exists():
+            kaggle(folder)
             assert ok_or_one_line(lambda: load_data("intel", source="real"))
         prepared = folder / "tfds" / "intel_landscapes" / "1.0.0"
         path = rng.choice(sorted(prepared.iterdir()))

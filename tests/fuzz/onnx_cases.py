@@ -324,13 +324,53 @@ ENDLESS = {
 BODY = "b (int64 i, bool c, float[N] v) => (bool d, float[N] w) { d = Identity (c) w = Neg (v) }"
 
 
+# What a text is written from: {start}, and the body of a loop that is run 40 times.
+GROWING = {
+    "joined to itself": "w = StringConcat (v, v)",
+    "joined to itself by another name": "u = StringConcat (v, a) w = StringConcat (u, v)",
+    "joined to itself in an If": "w = If (c) <then_branch = t () => (string[M] y) "
+    "{ y = StringConcat (v, v) }, else_branch = e () => (string[M] z) { z = Identity (v) }>",
+    "joined to itself through a loop": "w = Loop (few, c, v) <body = b2 "
+    "(int64 i2, bool c2, string[M] v2) => (bool d2, string[M] w2) { d2 = Identity (c2) "
+    "w2 = StringConcat (v2, v) }>",
+    "collected": "w = Loop (few, c, v) <body = b2 (int64 i2, bool c2, string[M] v2) => "
+    "(bool d2, string[M] w2, string[M] s2) { d2 = Identity (c2) w2 = Identity (v2) "
+    "s2 = Identity (v2) }>",
+    "twice as many": "w = Concat <axis = 0> (v, v)",
+    "twice as many tiles": "two = Constant <value = int64[1] {2}> () w = Tile (v, two)",
+    "a part twice as many": "p = Slice (v, from, to) q = Identity (p) w = Concat <axis = 0> (q, v)",
+    "long": "w = StringConcat (v, long)",
+    "very long": "w = StringConcat (v, longest)",
+    "appended too often": "w = Loop (few, c, v) <body = b2 (int64 i2, bool c2, string[M] v2) => "
+    "(bool d2, string[M] w2) { d2 = Identity (c2) w2 = StringConcat (v2, middle) }>",
+}
+TEXTS = {"a": "a", "middle": "m" * 500, "long": "l" * 4000, "longest": "L" * 5000}
+
+
 def endless(rng: random.Random) -> bytes:
     """A file whose graph would not end, or not today."""
     statements = ENDLESS[rng.choice(sorted(ENDLESS))]
-    text = statements.replace("{none}", "").replace("{body}", BODY)
+    return graph_of(statements.replace("{none}", "").replace("{body}", BODY))
+
+
+def growing(rng: random.Random) -> bytes:
+    """A file whose graph would fill the memory with texts."""
+    statements = GROWING[rng.choice(sorted(GROWING))]
+    outputs = "w, s" if "s2" in statements else "w"
+    statements = statements.replace("w = Loop", f"{outputs} = Loop")
+    return graph_of(
+        "texts = Loop (times, yes, a) <body = b (int64 i, bool c, string[M] v) => "
+        f"(bool d, string[M] w) {{ d = Identity (c) {statements} }}> out = Identity (x)"
+    )
+
+
+def graph_of(statements: str) -> bytes:
+    used = {name: text for name, text in TEXTS.items() if f"{name})" in statements or name == "a"}
+    texts = ", ".join(f'string[1] {name} = {{"{text}"}}' for name, text in used.items())
     model = parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 20]> g (float[N] x) => (float[N] out) '
-        f"<bool yes = {{1}}, int64 big = {{4000}}> {{ {text} }}"
+        "<bool yes = {1}, int64 big = {4000}, int64 times = {2000}, int64 few = {400}, "
+        f"int64[1] from = {{0}}, int64[1] to = {{1}}, {texts}> {{ {statements} }}"
     )
     add_facts(model, {"kind": "classifier", "labels": ["a"]})
     return model.SerializeToString()
@@ -348,8 +388,9 @@ FORBIDDEN = (foreign_node, foreign_opset, local_function, training, external, ex
 def check_forbidden(seed: int, folder: Path) -> None:
     """What a file must not do is refused, wherever it stands."""
     rng = random.Random(seed)
-    if rng.random() < 0.2:
-        content = endless(rng)
+    kind = rng.random()
+    if kind < 0.3:
+        content = rng.choice((endless, growing))(rng)
     else:
         model = onnx.load_from_string(rng.choice((tiny, hollow))())
         rng.choice(FORBIDDEN)(model, rng)
