@@ -58,6 +58,7 @@ class RunRecord(Struct):
     notes: list[str] = []
     sizes: dict[str, Width | list[Width] | None] = {}
     vocabularies: dict[Side, str] = {}
+    weights: str | UnsetType = UNSET  # their sha256 (hex)
     edition: str | UnsetType = UNSET
     encoder: str | UnsetType | None = UNSET
     tested_epoch: Size | UnsetType = UNSET

@@ -13,12 +13,15 @@ Every file is written beside its final name and renamed, so a reader never sees 
 """
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
@@ -30,6 +33,7 @@ HISTORY = "history.csv"
 WEIGHTS = "model.weights.h5"
 CHECKPOINT = "checkpoint.npz"
 VOCABULARY = "vocabulary.{}.json"
+MOST_BYTES = 10**9  # of weights; the largest of the five reports have 22 MB
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,24 @@ class Run:
         """The trained networks: a ``keras.Model`` for a classifier, else an ``EncoderDecoder``.
 
         Raises:
-            UsageError: the weights are missing or belong to another network.
+            UsageError: the weights are missing, are not those that were trained, or belong to
+                another network.
         """
         from hw2_keras.models import build_models
 
         weights = self.path / WEIGHTS
-        if not weights.is_file():  # a pipe would be waited for
-            raise UsageError(f"{weights} is missing or no file: train again into another folder")
+        if not weights.is_file() or weights.stat().st_size > MOST_BYTES:  # a pipe is waited for
+            raise UsageError(
+                f"{weights} is missing, no file or over {MOST_BYTES:,} bytes: train again into "
+                "another folder"
+            )
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if self.record.get("weights", digest) != digest:  # older records do not say
+            raise UsageError(
+                f"{weights} was changed since the run was trained: put the original file back or "
+                "train again into another folder"
+            )
         try:
             models = build_models(self.experiment, **self.record["sizes"])
             getattr(models, "training", models).load_weights(weights)
@@ -138,6 +153,12 @@ class Run:
                 f"{weights} does not hold the weights of {self.experiment.name} "
                 f"({first_line(error)}): train again into another folder"
             ) from error
+        sound = all(np.isfinite(w).all() for w in getattr(models, "training", models).get_weights())
+        if not sound and not self.record["divergence"]:
+            raise UsageError(
+                f"{weights} holds weights that are no finite numbers, and the run did not diverge: "
+                "train again into another folder"
+            )
         return models
 
     def model(self):

@@ -1,16 +1,21 @@
 """Training on disks and under kills that break it: no epoch is lost, no traceback, no leftover."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import training_cases
 
 import hw2_keras as hw2
 from hw2_keras import files, runs
 from hw2_keras.cli import main
+from hw2_keras.errors import UsageError
 
 NAME = "kmnist_cnn-synthetic-rate0.0005-epochs1-seed42"
 WRITES = (runs.CHECKPOINT, runs.HISTORY, runs.WEIGHTS, runs.RECORD)  # of one epoch, in order
@@ -48,6 +53,45 @@ def test_a_kill_behind_any_write_loses_nothing(
     assert again.metrics == uninterrupted.metrics
     found = {path.name for path in again.path.iterdir()}
     assert found == {runs.HISTORY, runs.WEIGHTS, runs.RECORD, "tensorboard"}
+
+
+@pytest.mark.parametrize("name", training_cases.CHECKS)
+def test_seeded_cases(name: str, tmp_path: Path) -> None:
+    for seed in range(150):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        try:
+            training_cases.CHECKS[name](seed, folder)
+        except BaseException as error:
+            error.add_note(f"case {name} {seed}")
+            raise
+
+
+def test_weights_of_another_run_are_told(uninterrupted: runs.Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(uninterrupted.path, tmp_path / "run")
+    weights = folder / runs.WEIGHTS
+    hw2.build("kmnist_cnn").save_weights(weights)  # they fit, and are not those
+    with pytest.raises(UsageError, match="was changed since the run was trained: put the orig"):
+        hw2.open_run(folder).models()
+    weights.unlink()
+    with weights.open("wb") as file:
+        file.truncate(runs.MOST_BYTES + 1)
+    with pytest.raises(UsageError, match="is missing, no file or over 1,000,000,000 bytes"):
+        hw2.open_run(folder).models()
+
+
+def test_weights_that_are_no_numbers_are_told(uninterrupted: runs.Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(uninterrupted.path, tmp_path / "run")
+    record = json.loads((folder / runs.RECORD).read_text())
+    del record["weights"]  # as in older records
+    (folder / runs.RECORD).write_text(json.dumps(record))
+    model = uninterrupted.model()
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    model.save_weights(folder / runs.WEIGHTS)
+    with pytest.raises(UsageError, match="no finite numbers, and the run did not diverge"):
+        hw2.open_run(folder).models()
+    (folder / runs.RECORD).write_text(json.dumps(record | {"divergence": "it diverged"}))
+    assert hw2.open_run(folder).models()
 
 
 def test_logs_that_cannot_be_written_do_not_end_a_run(

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import layers, ops
 from tqdm import tqdm
 
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.files import first_line, write_atomically
 from hw2_keras.models.encoder_decoder import seeds
 
@@ -154,18 +154,21 @@ def _digest(features: np.ndarray) -> bytes:
 
 def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")  # a pipe would be waited for
         features = np.load(path, mmap_mode="r")  # its header may promise more than there is
+        found = f"{features.dtype} {features.shape}"
+        with path.open("rb") as file:
+            file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+            written = file.read()
     except Exception as error:  # damage shows as many unrelated types
         raise UsageError(
-            f"{path} is damaged ({first_line(error)}): delete it to compute it again"
+            f"{path} is damaged ({printable(first_line(error))}): delete it to compute it again"
         ) from error
-    if features.shape != shape:
+    if found != f"float32 {shape}":
         raise UsageError(
-            f"{path} holds {features.shape}, expected {shape}: delete it to compute it again"
+            f"{path} holds {found}, expected float32 {shape}: delete it to compute it again"
         )
-    with path.open("rb") as file:
-        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
-        written = file.read()
     if _digest(features) != written:
         raise UsageError(f"{path} was altered: delete it to compute it again")
     return np.array(features)

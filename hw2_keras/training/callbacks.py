@@ -4,19 +4,21 @@ import json
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from hw2_keras import runs
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.files import first_line, write_atomically
 from hw2_keras.metrics import METRICS, best
+from hw2_keras.records import Count, Seconds, Size
 from hw2_keras.runs import write_history
 
 SAID_EVERY = 30.0  # seconds between lines within an epoch where there is no terminal
@@ -93,24 +95,29 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.file.exists():
             return
         try:
-            with np.load(self.file) as saved:
-                state = json.loads(str(saved["state"]))
-                current = [saved[f"current{i}"] for i in range(state["variables"])]
-                self.best = [saved[f"best{i}"] for i in range(state["best"])]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UsageError(
-                f"{self.file} is damaged ({first_line(error)}): delete it to train from the start"
-            ) from error
-        if state["identity"] != self.identity:
-            changed = [k for k, v in self.identity.items() if state["identity"].get(k) != v]
+            state, current, best = _read_checkpoint(self.file)
+        except Exception as error:  # damage shows as many unrelated types
+            raise self._damaged(first_line(error)) from error
+        if state.identity != self.identity:
+            changed = [k for k, v in self.identity.items() if state.identity.get(k) != v]
             raise UsageError(
                 f"{self.file} belongs to another run (different {', '.join(changed)}): "
                 "choose another --out or delete the folder"
             )
-        for variable, value in zip(self._variables(model), current, strict=True):
+        variables = self._variables(model)
+        tested = model.variables if self.monitor else []
+        if not _fit(current, variables) or not _fit(best, tested):
+            raise self._damaged("it holds the weights of another network")
+        if not _is_history(state.rows, self.monitor):
+            raise self._damaged("its history is none of this run")
+        for variable, value in zip(variables, current, strict=True):
             variable.assign(value)
-        self.rows, self.seconds = state["rows"], state["seconds"]
+        self.rows, self.seconds, self.best = state.rows, state.seconds, best
         write_history(self.history_file, self.rows)  # a kill may have come before its last row
+
+    def _damaged(self, reason: str) -> UsageError:
+        what = printable(f"{self.file} is damaged ({reason})")
+        return UsageError(f"{what}: delete it to train from the start")
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._started = time.perf_counter() - self.seconds
@@ -154,6 +161,48 @@ class Checkpoint(keras.callbacks.Callback):
     def _variables(model: keras.Model) -> list:
         # model.variables holds the dropout seeds too; the optimizer's are its moments and step.
         return [*model.variables, *model.optimizer.variables]
+
+
+class State(msgspec.Struct):
+    """What a checkpoint says beside its arrays; see ``Checkpoint.on_epoch_end``."""
+
+    identity: dict[str, Any]
+    rows: list[dict[str, float]]
+    seconds: Seconds
+    variables: Size
+    best: Count
+
+
+def _read_checkpoint(file: Path) -> tuple[State, list[np.ndarray], list[np.ndarray]]:
+    """A checkpoint's state, current weights and best ones; raises what its readers raise."""
+    if not file.is_file():
+        raise ValueError("it is no file")  # a pipe would be waited for
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed")  # ours never is; a bomb is
+    with np.load(file) as saved:
+        state = msgspec.convert(json.loads(str(saved["state"])), State)
+        current = [saved[f"current{i}"] for i in range(state.variables)]
+        tested = [saved[f"best{i}"] for i in range(state.best)]
+    if not all(isinstance(array, np.ndarray) for array in (*current, *tested)):
+        raise ValueError("it holds what is no array")  # numpy gives the bytes of such a member
+    return state, current, tested
+
+
+def _fit(arrays: Sequence[np.ndarray], variables: Sequence) -> bool:
+    """Whether arrays can be assigned to variables, one to each."""
+    found = [(array.shape, str(array.dtype)) for array in arrays]
+    return found == [(tuple(variable.shape), variable.dtype) for variable in variables]
+
+
+def _is_history(rows: Sequence[dict[str, float]], monitor: str | None) -> bool:
+    """Whether rows are those of the epochs 1, 2, 3, ... with the same figures in each."""
+    needed = {"epoch", "loss"} | ({monitor} if monitor else set())
+    return (
+        bool(rows)
+        and [row.get("epoch") for row in rows] == list(range(1, len(rows) + 1))
+        and all(row.keys() == rows[0].keys() >= needed for row in rows)
+    )
 
 
 class TensorBoard(keras.callbacks.TensorBoard):

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import hashlib
 import io
 import math
 import platform
@@ -248,7 +249,8 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     files.write_atomically(folder / runs.WEIGHTS, lambda file: file.write(weights))
     for name, vocabulary in task.vocabularies(data).items():
         vocabulary.save(folder / runs.VOCABULARY.format(name))
-    return identity | _measured(experiment, models, prepared, data, checkpoint)
+    digest = {"weights": hashlib.sha256(weights).hexdigest()}
+    return identity | digest | _measured(experiment, models, prepared, data, checkpoint)
 
 
 def _compiled(

@@ -23,7 +23,7 @@ from pathlib import Path
 import soaks
 
 MODULES = {"data": "data_cases", "onnx": "onnx_cases", "records": "record_cases"}
-MODULES |= {"cli": "command_cases"}
+MODULES |= {"cli": "command_cases", "training": "training_cases"}
 SHARED = {"data.prepared"}  # kinds whose cases prepare a folder once and put it right again
 PROCESSES = 2
 CASE_SECONDS = 20
