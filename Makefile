@@ -12,7 +12,7 @@ demo: .venv/ready
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-# FUZZ="--seconds 60 --soak 0": fewer cases
+# FUZZ="--seconds 60 --soak 0": fewer cases; FUZZ="--cases 0 --soak 300": ten minutes of threads and kills
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 

@@ -115,3 +115,21 @@ def test_every_public_function_is_used_outside_of_the_tests() -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     }
     assert not {name for name in defined if written[name] < 2}
+
+
+def pins(name: str) -> dict[str, str]:
+    """The exact versions of a requirements file, by name as package indexes write it."""
+    found = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+def test_the_lock_holds_every_pin_with_hashes_and_no_address() -> None:
+    locked = pins("requirements.lock")
+    assert pins("requirements-build.lock").items() <= locked.items()
+    for name in ("requirements.txt", "requirements-test.txt", "requirements-docs.txt"):
+        assert pins(name) and pins(name).items() <= locked.items(), "make lock"
+    for name in ("requirements.lock", "requirements-build.lock"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.M)[1:]
+        assert all("--hash=sha256:" in block for block in blocks)
+        assert "://" not in text and "--index" not in text and " @ " not in text
