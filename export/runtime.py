@@ -51,6 +51,7 @@ MAX_BEAMS = 1000
 MAX_ROW_STEPS = 2**18  # hypotheses times tokens
 MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
 MAX_PIXELS = 2**26  # of one image
+MAX_FOLDED = 2**30  # bytes that a file computes when it is opened
 MAX_MEMORY = 3 * 2**29  # bytes for the values of all files that this process runs
 UNITS = 512  # of a decoder, where memory is estimated
 POSITIONS = 256  # of a picture, where memory is estimated
@@ -99,7 +100,8 @@ def load(
     """
     path = Path(path)
     content = _read(path, max_bytes)
-    info = inspect(content, path)
+    model = _checked_model(content, path)
+    info = _metadata(model, path)
     available = onnxruntime.get_available_providers()
     for provider in providers:
         if provider not in available:
@@ -130,7 +132,11 @@ def _session(content: bytes, providers: Sequence[str], path: Path) -> onnxruntim
     options.log_severity_level = 4  # what it would log comes as an error too
     # Bytes that are read as protocol buffers here must not be taken for another format there.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # int8 weights become floats once, here, and not again in every call.
+    # What depends on no input is computed here, outside of the pool: that is shared by the nodes.
+    # int8 weights become floats so, four bytes each, and not again in every call.
+    folded = (MAX_FOLDED + 4 * len(content)) // max(1, len(_contents(model)[0]))
+    most_folded = "optimization.constant_folding_max_output_size_in_bytes"
+    options.add_session_config_entry(most_folded, str(max(1, folded)))
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return onnxruntime.InferenceSession(content, options, providers=list(providers))
@@ -1001,6 +1007,11 @@ def inspect(content: bytes, path: Path) -> dict[str, object]:
         ModelError: truncated or no ONNX at all, external data, a foreign operator domain, local
             functions, loops or texts without a bound that can be seen, or metadata of another form.
     """
+    return _metadata(_checked_model(content, path), path)
+
+
+def _checked_model(content: bytes, path: Path) -> dict:
+    """The message that a file holds; errors: see ``inspect``."""
     try:
         model = _Parser(content).message("Model", 0, len(content))
         if 7 not in model:
@@ -1012,7 +1023,7 @@ def inspect(content: bytes, path: Path) -> dict[str, object]:
         ) from error
     if problem:
         raise ModelError(f"{path} {problem}")
-    return _metadata(model, path)
+    return model
 
 
 def _problem(model: dict) -> str:

@@ -1,6 +1,8 @@
 """Hostile files, inputs and commands: a sample of the seeded cases, and the ones found before."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -213,6 +215,30 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         load(path)(np.zeros((2, 2), np.uint8))
 
 
+def test_memory_is_bounded_while_a_file_is_opened(tmp_path: Path) -> None:
+    """30 tensors of 100 MB that depend on no input: onnxruntime would compute and keep them."""
+    statements = "size = Constant <value = int64[2] {5000, 5000}> () sum0 = Identity (pixels) "
+    for i in range(30):
+        statements += (
+            f"one{i} = Constant <value = float {{{i}.0}}> () all{i} = Expand (one{i}, size) "
+            f"top{i} = ReduceMax <keepdims = 0> (all{i}) sum{i + 1} = Add (sum{i}, top{i}) "
+        )
+    text = cases.TINY.replace("(pixels, shape)", "(sum30, shape)")
+    model = onnx.parser.parse_model(text.replace("flat =", statements + "flat ="))
+    cases.add_facts(model, {"kind": "classifier", "labels": ["a", "b"]})
+    path = tmp_path / "folded.onnx"
+    path.write_bytes(model.SerializeToString())
+    code = (
+        "import resource, sys, numpy; from export.runtime import load; load(sys.argv[1])"
+        "(numpy.zeros((2, 2), 'u1')); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 10**6  # kB
+
+
 @pytest.mark.parametrize("source", ["\ud800", ["k", "a\udfffb"]])
 def test_half_characters(source: object) -> None:
     with pytest.raises(ModelError, match="holds half a character: expected Unicode text"):
@@ -258,6 +284,19 @@ def test_lookalikes_give_the_same_text() -> None:
 def test_other_unknown_symbols_get_a_suggestion() -> None:
     with pytest.warns(UserWarning, match=r"<unk>: G ☃; for G did you mean ɡ \(U\+0261\)\?$"):
         load(FILES / "p2g_attention.onnx")("d ɔ G ☃")
+
+
+@pytest.mark.parametrize("words", [["run", "k æ t ☃"], ["info"]])
+def test_letters_that_the_terminal_does_not_have(words: list[str]) -> None:
+    command = [sys.executable, "-m", "export", words[0], str(FILES / "p2g_attention.onnx")]
+    done = subprocess.run(
+        [*command, *words[1:]],
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert rb"\xe6" in done.stdout or words == ["info"]
 
 
 def test_a_speller_spells_no_file_names(capsys: pytest.CaptureFixture[str]) -> None:
