@@ -1,7 +1,9 @@
 """Hostile files, inputs and commands: a sample of the seeded cases, and the ones found before."""
 
+import errno
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 from export import runtime
 from export.cli import main
 from export.runtime import ModelError, inspect, load
+from export.web.site import build_site
 from hw2_keras.files import new_file
 
 ROOT = Path(__file__).parents[1]
@@ -213,6 +216,17 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"large\.onnx can.*needs over 1\.5 GiB, give a smaller"):
         load(path)(np.zeros((2, 2), np.uint8))
+
+
+def test_a_page_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_, **__) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil.copytree, "__defaults__", (False, None, full, False, False))
+    message = r"site \(\[Errno 28\] No space left on device\)$"
+    with pytest.raises(ModelError, match=message):
+        build_site([FILES / "kmnist_cnn.onnx"], tmp_path / "site")
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_is_bounded_while_a_file_is_opened(tmp_path: Path) -> None:

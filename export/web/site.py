@@ -125,8 +125,14 @@ def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pa
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise ModelError(f"cannot write {out} ({error.strerror or error})") from error
+        raise ModelError(f"cannot write {out} ({_why(error)})") from error
     return out
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        _, _, error = error.args[0][0]  # copytree lists what went wrong with each file
+    return getattr(error, "strerror", None) or str(error)
 
 
 def check_folder(out: Path) -> None:
