@@ -101,7 +101,8 @@ def load(
     path = Path(path)
     content = _read(path, max_bytes)
     model = _checked_model(content, path)
-    info = _metadata(model, path)
+    info, nodes = _metadata(model, path), len(_contents(model)[0])
+    del model  # it is as large as the file
     available = onnxruntime.get_available_providers()
     for provider in providers:
         if provider not in available:
@@ -126,6 +127,15 @@ def load(
 
 def _session(content: bytes, providers: Sequence[str], path: Path) -> onnxruntime.InferenceSession:
     _bound_memory()
+    options = _options(len(content), nodes)
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises many unrelated types
+        raise ModelError(f"{path} cannot be run ({_reason(error)}): export it again") from error
+
+
+def _options(size: int, nodes: int) -> onnxruntime.SessionOptions:
+    """How sessions are run, for a file of so many bytes and nodes."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
@@ -134,14 +144,11 @@ def _session(content: bytes, providers: Sequence[str], path: Path) -> onnxruntim
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # What depends on no input is computed here, outside of the pool: that is shared by the nodes.
     # int8 weights become floats so, four bytes each, and not again in every call.
-    folded = (MAX_FOLDED + 4 * len(content)) // max(1, len(_contents(model)[0]))
+    folded = (MAX_FOLDED + 4 * size) // max(1, nodes)
     most_folded = "optimization.constant_folding_max_output_size_in_bytes"
     options.add_session_config_entry(most_folded, str(max(1, folded)))
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=list(providers))
-    except Exception as error:  # onnxruntime raises many unrelated types
-        raise ModelError(f"{path} cannot be run ({_reason(error)}): export it again") from error
+    return options
 
 
 @functools.cache
