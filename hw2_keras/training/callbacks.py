@@ -167,7 +167,7 @@ class State(msgspec.Struct):
     """What a checkpoint says beside its arrays; see ``Checkpoint.on_epoch_end``."""
 
     identity: dict[str, Any]
-    rows: list[dict[str, float]]
+    rows: list[dict[str, int | float]]  # an epoch stays whole
     seconds: Seconds
     variables: Size
     best: Count
