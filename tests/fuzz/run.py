@@ -200,7 +200,7 @@ def show_kinds(tallies: dict[str, Tally]) -> None:
     """A line for every kind."""
     for kind, tally in tallies.items():
         each = 1000 * tally.seconds / max(tally.cases, 1)
-        print(f"{kind:18} {tally.cases:6,} cases {each:8.1f} ms each {tally.failures:4} failures")
+        print(f"{kind:20} {tally.cases:6,} cases {each:8.1f} ms each {tally.failures:4} failures")
 
 
 def main() -> int:
