@@ -110,7 +110,7 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
-    session = _session(content, providers, path)
+    session = _session(content, nodes, providers, path)
     kind = info.get("kind")
     if kind not in KINDS:
         raise ModelError(
@@ -125,7 +125,9 @@ def load(
     return model
 
 
-def _session(content: bytes, providers: Sequence[str], path: Path) -> onnxruntime.InferenceSession:
+def _session(
+    content: bytes, nodes: int, providers: Sequence[str], path: Path
+) -> onnxruntime.InferenceSession:
     _bound_memory()
     options = _options(len(content), nodes)
     try:
@@ -1433,7 +1435,7 @@ class _Stepwise:
 
     def __init__(self, content: bytes, providers: Sequence[str], path: Path) -> None:
         model = _Parser(content).message("Model", 0, len(content))
-        graph = model[7][0]
+        graph, nodes = model[7][0], len(_contents(model)[0])
         outer, states, body = _search_of(graph)
         known = {_text(value, 1): value for value in graph[11]}
         given = set(known)
@@ -1453,7 +1455,9 @@ class _Stepwise:
         taken = [*body[11], *(known[name] for name in self.fixed)]
         first = [known[name] for name in self.first]
         self.start, self.step = (
-            _session(_written("Model", {1: model[1], 8: model[8], 7: [each]}), providers, path)
+            _session(
+                _written("Model", {1: model[1], 8: model[8], 7: [each]}), nodes, providers, path
+            )
             for each in (
                 _graph_of(outer, graph[5], graph[11], first),
                 _graph_of([*alike, *body[1]], graph[5], taken, after),

@@ -124,11 +124,13 @@ def pins(name: str) -> dict[str, str]:
 
 
 def test_the_lock_holds_every_pin_with_hashes_and_no_address() -> None:
-    locked = pins("requirements.lock")
-    assert pins("requirements-build.lock").items() <= locked.items()
+    locked = pins("requirements-dev.lock")
+    for name in ("requirements-build.lock", "requirements.lock"):
+        assert pins(name).items() <= locked.items()
+    assert pins("requirements.txt").items() <= pins("requirements.lock").items(), "make lock"
     for name in ("requirements.txt", "requirements-test.txt", "requirements-docs.txt"):
         assert pins(name) and pins(name).items() <= locked.items(), "make lock"
-    for name in ("requirements.lock", "requirements-build.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-build.lock"):
         text = (ROOT / name).read_text(encoding="utf-8")
         blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.M)[1:]
         assert all("--hash=sha256:" in block for block in blocks)
