@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line, write_atomically
@@ -130,6 +128,8 @@ class Run:
             UsageError: the weights are missing, are not those that were trained, or belong to
                 another network.
         """
+        import numpy as np
+
         from hw2_keras.models import build_models
 
         weights = self.path / WEIGHTS
