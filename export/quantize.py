@@ -237,6 +237,11 @@ def data_of(path: Path, info: dict) -> object:
     from hw2_keras.data import load_data
     from hw2_keras.errors import UsageError
 
+    if not all(isinstance(info.get(name), str) for name in ("source", "fingerprint")):
+        raise UsageError(
+            f"{path} does not say which data it was trained on: expected a file that 'export "
+            "convert' made of a run"
+        )
     data = load_data(info["experiment"], source=info["source"])
     if data.fingerprint != info["fingerprint"]:
         raise UsageError(

@@ -175,6 +175,7 @@ class Model:
         self._path = path
         self._max_bytes = MAX_BYTES
         self.info = info
+        info.setdefault("experiment", path.stem)  # messages name it
 
     def signature(self) -> list[tuple[str, str, list]]:
         """(name, type, shape) of the inputs and then the outputs; named axes are free."""

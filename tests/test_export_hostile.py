@@ -218,6 +218,24 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         load(path)(np.zeros((2, 2), np.uint8))
 
 
+def test_a_file_that_does_not_say_its_experiment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(FILES / "p2g_attention.onnx")
+    facts = cases.facts_of(model)
+    for name in ("experiment", "source", "fingerprint"):
+        facts.pop(name, None)
+    cases.add_facts(model, facts)
+    path = tmp_path / "nameless.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.warns(UserWarning, match="unknown to nameless, read as <unk>: ☃"):
+        load(path)("d ☃")
+    assert main(["info", str(path)]) == 0
+    assert main(["quantize", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "does not say which data it was trained on" in told and told.count("\n") == 1
+
+
 def test_a_page_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_, **__) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
