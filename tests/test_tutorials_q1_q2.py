@@ -150,7 +150,9 @@ def test_titles_stand_between_the_numbers_and_log_lines_do_not(name, printed):
     titles = re.findall(r'^tutorial\.section\("(.+)"\)$', script(name).read_text(), re.MULTILINE)
     assert re.findall(r"^\n(.+)\n-+$", text, re.MULTILINE) == titles
     assert len(titles) > 4
-    progress = re.compile(r"\w+ \(synthetic\) rate \S+  epoch \d")
+    progress = re.compile(
+        r"\w+ \(synthetic\) rate \S+  (epoch \d|training: \d|trained; )|image features: \d"
+    )
     assert [line for line in printed.errors[name].splitlines() if not progress.match(line)] == []
 
 

@@ -56,7 +56,9 @@ class Ran:
         pictures = re.findall(r"plot: (\S+)", self.text)
         assert pictures
         assert all((self.folder / picture).stat().st_size > 5_000 for picture in pictures)
-        progress = re.compile(r"\w+ \(synthetic\) rate \S+  epoch \d")
+        progress = re.compile(
+            r"\w+ \(synthetic\) rate \S+  (epoch \d|training: \d|trained; )|image features: \d"
+        )
         assert [line for line in self.errors.splitlines() if not progress.match(line)] == []
         for name in names:  # written out in the script, which asserts that it is hw2.build's
             assert re.search(rf"^{name}: [\d,]+ parameters; largest difference", self.text, re.M)
