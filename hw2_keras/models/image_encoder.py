@@ -157,7 +157,7 @@ def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         if not path.is_file():
             raise ValueError("it is no file")  # a pipe would be waited for
         features = np.load(path, mmap_mode="r")  # its header may promise more than there is
-        found = f"{features.dtype} {features.shape}"
+        found, kind = features.shape, features.dtype
         with path.open("rb") as file:
             file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
             written = file.read()
@@ -165,10 +165,11 @@ def _read_features(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise UsageError(
             f"{path} is damaged ({printable(first_line(error))}): delete it to compute it again"
         ) from error
-    if found != f"float32 {shape}":
-        raise UsageError(
-            f"{path} holds {found}, expected float32 {shape}: delete it to compute it again"
-        )
+    for held, expected in ((found, shape), (kind, np.dtype(np.float32))):
+        if held != expected:
+            raise UsageError(
+                f"{path} holds {held}, expected {expected}: delete it to compute it again"
+            )
     if _digest(features) != written:
         raise UsageError(f"{path} was altered: delete it to compute it again")
     return np.array(features)
