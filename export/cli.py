@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,16 +25,10 @@ from export.runtime import (
     printable,
 )
 
+DESCRIPTION = "Trained run -> .onnx -> any application."
 # Formats that are decoded here, without a program of their own.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
 FORMATS |= {".bmp": "BMP"}
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; ``hw2_keras`` has its own: ``run`` loads nothing of it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, printable(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,14 +59,20 @@ def complain(message: str) -> None:
     print(printable(f"hw2-export: {message}"), file=sys.stderr)
 
 
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Says what is wrong in one line, instead of the whole usage."""
+    parser.exit(2, printable(f"{parser.prog}: {message} (see {parser.prog} --help)") + "\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line, built without importing Keras."""
-    top = Parser(prog="python -m export", description="Trained run -> .onnx -> any application.")
+    top = argparse.ArgumentParser(prog="python -m export", description=DESCRIPTION)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function, name: str, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(command=function)
+        sub.error = partial(refuse, sub)
         return sub
 
     sub = command(convert, "convert", "convert a run into one verified .onnx file")
@@ -121,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command(web, "web", "make a browser page for files, to be served by any web server")
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    top.error = partial(refuse, top)
     return top
 
 
