@@ -16,9 +16,11 @@ The contract of an encoder and a step, of N texts and S source positions:
 10. Layers run as in inference: no dropout, nothing stateful, only operators that tf2onnx knows.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +30,8 @@ import onnx
 import tensorflow as tf
 
 from export import convert, network, stepping, verify
-from export.runtime import Found, Generator, ModelError, Sampler, load
-from export.sources import Array, Image, Target, Text
+from export.runtime import MAX_STEPS, Found, Generator, ModelError, Sampler, load
+from export.sources import Array, Image, Target, Text, is_unicode, listed
 
 RANDOM, GIVEN = "random", "given"  # examples that a file is compared on
 MADE_FROM = {"keras": keras.__version__, "tensorflow": tf.__version__, "onnx": onnx.__version__}
@@ -65,6 +67,11 @@ def classifier(
     """
     path = Path(path)
     convert.check_options(path, "classification", "beam", 1.0)
+    labels = names_of(labels)
+    if not isinstance(model, keras.layers.Layer):
+        raise ModelError(f"model is {model!r}: expected a Keras model from images to logits")
+    if not isinstance(scale, Real) or not math.isfinite(scale):
+        raise ModelError(f"scale is {scale!r}: expected a number, usually 1/256 or 1")
     shape = image_shape(model, images)
     given = GIVEN if images is not None else RANDOM
     if images is None:
@@ -78,9 +85,12 @@ def classifier(
         )
     predict = probabilities_of(model, shape, scale, images)
     expected = predict(tf.constant(images)).numpy()
-    check_labels(labels, expected.shape)
-    graph = convert.image_graph(predict, shape, list(labels), model, strings)
-    facts = {"kind": "classifier", "labels": list(labels)}
+    if len(labels) != expected.shape[1]:
+        raise ModelError(
+            f"{len(labels)} labels for {expected.shape[1]} outputs: expected one for each"
+        )
+    graph = convert.image_graph(predict, shape, labels, model, strings)
+    facts = {"kind": "classifier", "labels": labels}
 
     def compare(file: Path) -> verify.Parity:
         return verify.compare_probabilities(file, path.stem, given, images, expected)
@@ -119,31 +129,47 @@ def probabilities_of(
 
     def outputs(image: tf.Tensor) -> tf.Tensor:
         scaled = tf.cast(image, tf.float32) * scale
-        return model(scaled[..., 0] if without_channel else scaled, training=False)
+        found = model(scaled[..., 0] if without_channel else scaled, training=False)
+        if not tf.is_tensor(found):
+            kind = type(found).__name__
+            raise ModelError(f"{model.name!r} gives a {kind}: expected logits (N, K)")
+        return found
 
     network.specifications(
         lambda image: {"outputs": outputs(image)},
         tf.TensorSpec((None, *shape), tf.uint8, "image"),
         "classifier",
     )
-    found = np.asarray(outputs(tf.constant(images)))
+    found = outputs(tf.constant(images)).numpy()
     if found.ndim != 2 or len(found) != len(images):
         raise ModelError(f"{model.name!r} gives {found.shape}: expected logits (N, K)")
+    if np.isnan(found).any():
+        raise ModelError(
+            f"{model.name!r} gives NaN for {len(images)} images: look for infinite weights, or "
+            "a scale that is too large"
+        )
     sums = np.abs(found.sum(1) - 1).max()
     if found.min() >= 0 and sums < 1e-4:
         return outputs
     return lambda image: tf.nn.softmax(outputs(image))
 
 
-def check_labels(labels: Sequence[str], shape: tuple[int, int]) -> None:
-    """Raises ``ModelError`` for labels that do not name the outputs."""
-    if len(labels) != shape[1]:
-        raise ModelError(f"{len(labels)} labels for {shape[1]} outputs: expected one for each")
-    if bad := [label for label in labels if not isinstance(label, str) or not label.strip()]:
-        raise ModelError(f"label {bad[0]!r}: expected a name that is not blank")
+def names_of(labels: Sequence[str]) -> list[str]:
+    """The labels as a list.
+
+    Raises:
+        ModelError: labels that do not name the outputs.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Sequence | np.ndarray):
+        raise ModelError(f"labels are {labels!r}: expected a list of names")
+    for label in labels:
+        if not isinstance(label, str) or not label.strip() or not is_unicode(label):
+            raise ModelError(f"label {label!r}: expected a name that is not blank")
+    labels = [str(label) for label in labels]
     if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if list(labels).count(label) > 1)
+        twice = next(label for label in labels if labels.count(label) > 1)
         raise ModelError(f"label {twice!r} is there twice: expected a name for each output")
+    return labels
 
 
 def generator(
@@ -210,13 +236,14 @@ def generator(
 
 def check_length(max_length: int) -> None:
     """Raises ``ModelError`` for what is no number of tokens."""
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
-        raise ModelError(f"max_length is {max_length!r}: expected a whole number, at least 1 token")
+    whole = isinstance(max_length, int) and not isinstance(max_length, bool)
+    if not (whole and 1 <= max_length <= MAX_STEPS):
+        raise ModelError(f"max_length is {max_length!r}: expected 1 to {MAX_STEPS:,} tokens")
 
 
 def usual_separator(vocabulary: Sequence[str], specials: set[int | None]) -> str:
     """ " " where a token that is no special has several characters, else ""."""
-    ordinary = [token for i, token in enumerate(vocabulary) if i not in specials]
+    ordinary = [t for i, t in enumerate(listed("vocabulary", vocabulary)) if i not in specials]
     return " " * any(len(token) > 1 for token in ordinary if isinstance(token, str))
 
 
@@ -263,7 +290,13 @@ def described_array(source: Text | Image | Array, encoder: Callable) -> Text | I
             "the encoder does not say what its source is: expected Array(shape, dtype), for "
             'example Array((None,), "int32")'
         )
-    return Array(tuple(shape), np.dtype(dtype).name)
+    try:
+        dtype = np.dtype(dtype).name
+    except TypeError as error:
+        raise ModelError(f"Array: {error}") from error
+    if dtype not in network.KINDS:
+        raise ModelError(f"Array of {dtype}: expected one of {', '.join(network.KINDS)}")
+    return Array(tuple(shape), dtype)
 
 
 def examples_of(source: Text | Image | Array, sources: Sequence | None) -> Sequence:
@@ -308,6 +341,11 @@ def compare_texts(path: Path, name: str, given: str, case: Case) -> verify.Parit
         for size in verify.BATCH_SIZES:
             for rows in batches(size, len(case.examples)):
                 expected = stepped(keras_model, case, search, rows)
+                if np.isnan(expected.scores).any():
+                    raise ModelError(
+                        "the step gives logits that are NaN: look for infinite weights, or for a "
+                        "division by nothing where all is padding"
+                    )
                 found = answered(model, case, search, rows)
                 different += int((found.texts != expected.texts).sum())
                 difference = verify.largest_difference(found.scores, expected.scores)

@@ -13,6 +13,7 @@ import math
 import os
 import string
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from onnx import TensorProto, checker, helper, shape_inference
 
 from export import card, network, passes, text, verify
 from export.functions import convert_function
+from export.network import check_weights
 from export.runtime import ModelError
 from export.search import search_model
 from export.sources import Array, Characters, Image, Symbols, Target, Text
@@ -127,8 +129,8 @@ def check_options(path: Path, task: str, search: str, length_penalty: float) -> 
         raise ModelError(f"unknown search {search!r}: expected one of {', '.join(SEARCHES)}")
     if task == "classification" and search != "beam":
         raise ModelError(f"search={search!r}: a classifier has no search, leave it out")
-    if not math.isfinite(length_penalty):
-        raise ModelError(f"length_penalty is {length_penalty}: expected a number, usually 0 to 1")
+    if not isinstance(length_penalty, Real) or not math.isfinite(length_penalty):
+        raise ModelError(f"length_penalty is {length_penalty!r}: expected a number, usually 0 to 1")
 
 
 def write_verified(
@@ -158,6 +160,9 @@ def classifier_graph(
         network: float32 (N, H, W, C) in [0, 1) -> logits (N, K).
         classes: the K labels, in the order of the logits.
     """
+
+    for variable in network.variables:
+        check_weights(variable.path, variable.numpy(), "classifier")
 
     def probabilities(image: tf.Tensor) -> tf.Tensor:
         scaled = tf.cast(image, tf.float32) / 256.0
@@ -362,7 +367,7 @@ def facts_of_ids(source: Source, target: Target) -> dict[str, object]:
     facts: dict[str, object] = {
         "vocabulary": ["" if i in target.silent else t for i, t in enumerate(target.tokens)],
         "separator": target.separator,
-        "end": target.end,
+        "end": int(target.end),
     }
     if isinstance(source, Text):
         facts |= {"symbol_ids": list(source.spelled.values()), "unknown": source.unknown}

@@ -250,11 +250,16 @@ def specifications(
     weights: dict[str, np.ndarray] = {}
     for variable in traced.graph.variables:
         path = passes.unused(variable.name.split(":")[0], weights)
-        value = weights[path] = variable.numpy()
-        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
-            raise ModelError(f"the weights {path!r} of the {role} hold NaN: train again")
+        weights[path] = variable.numpy()
+        check_weights(path, weights[path], role)
     found = {name: tf.TensorSpec(v.shape, v.dtype) for name, v in traced.structured_outputs.items()}
     return found, weights
+
+
+def check_weights(path: str, weights: np.ndarray, role: str) -> None:
+    """Raises ``ModelError`` for weights that hold NaN."""
+    if np.issubdtype(weights.dtype, np.floating) and np.isnan(weights).any():
+        raise ModelError(f"the weights {path!r} of the {role} hold NaN: train again")
 
 
 def reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ export.Image(224, 224)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -38,9 +39,9 @@ class Text:
     joined_by: ClassVar[str] = " "
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(self.tokens))
-        ids = {"start": self.start, "end": self.end, "unknown": self.unknown}
         name = type(self).__name__
+        object.__setattr__(self, "tokens", listed(name, self.tokens))
+        ids = {"start": self.start, "end": self.end, "unknown": self.unknown}
         check_tokens(name, self.tokens, {"pad": PAD} | ids, " " if self.joined_by else "")
 
     @property
@@ -226,7 +227,10 @@ class Target:
     pad: int | None = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(self.tokens))
+        object.__setattr__(self, "tokens", listed("vocabulary", self.tokens))
+        for name in ("start", "end"):
+            if getattr(self, name) is None:
+                raise ModelError(f"{name} is None: expected the id of a token")
         ids = {"start": self.start, "end": self.end, "pad": self.pad}
         check_tokens("vocabulary", self.tokens, ids, self.separator)
         if self.separator not in ("", " "):
@@ -255,11 +259,29 @@ class Target:
         return self.separator.join(spelled)
 
 
+def is_unicode(text: str) -> bool:
+    """False for text that no file can hold, half of a surrogate pair in it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def listed(name: str, tokens: Sequence[str]) -> tuple[str, ...]:
+    """The tokens as a tuple.
+
+    Raises:
+        ModelError: they are no list.
+    """
+    if not isinstance(tokens, Sequence | np.ndarray):
+        raise ModelError(f"{name} is {tokens!r}: expected a list with a string for every id")
+    return tuple(tokens)
+
+
 def check_tokens(
     name: str, tokens: Sequence[str], specials: dict[str, int | None], separator: str
 ) -> None:
     """Raises ``ModelError`` for a list that does not say which id is which string."""
     for special, i in specials.items():
+        if i is not None and (isinstance(i, bool) or not isinstance(i, Integral)):
+            raise ModelError(f"{special} is {i!r}: expected the id of a token, a whole number")
         if i is not None and not 0 <= i < len(tokens):
             raise ModelError(
                 f"{special} is {i}, the {name} holds {len(tokens)} strings: expected 0 to "
@@ -269,6 +291,8 @@ def check_tokens(
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             raise ModelError(f"{name}[{i}] is {token!r}: expected a string for every id")
+        if not is_unicode(token):
+            raise ModelError(f"{name}[{i}] is {token!r}: half of a surrogate pair is no character")
         if i in specials.values():
             continue
         blank = token == "" or (separator and token.split() != [token])

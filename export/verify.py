@@ -203,7 +203,7 @@ def compare_probabilities(
         log.info("the file answers %d of them, batch size %d of %s", len(images), size, BATCH_SIZES)
         found = model.probabilities(images, batch_size=size)
         different += int((model(images, batch_size=size) != labels).sum())
-        largest = max(largest, float(np.abs(found - expected).max()))
+        largest = max(largest, largest_difference(found, expected))
     return Parity(
         experiment=name,
         source=source,
@@ -332,9 +332,9 @@ def decode(models: "EncoderDecoder", prepared: "Prepared", info: dict, search: i
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest absolute difference; infinities must be at the same places."""
+    """Largest absolute difference; infinities must be at the same places, NaN equals nothing."""
     finite = np.isfinite(expected)
-    if not np.array_equal(np.isfinite(found), finite):
+    if not np.array_equal(np.isfinite(found), finite) or np.isnan(found + expected).any():
         return np.inf
     return float(np.abs(found[finite] - expected[finite]).max())
 

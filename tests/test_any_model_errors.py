@@ -76,9 +76,14 @@ def not_a_number(token, h):
     return {"logits": NAN(h), "h": h}
 
 
-NAN = layers.Dense(SIZE, name="lost")
-NAN.build((None, 4))
-NAN.kernel.assign(np.nan * np.ones((4, SIZE)))
+def without_end(token, h):
+    return {"logits": INFINITE(h), "h": h}
+
+
+NAN, INFINITE = layers.Dense(SIZE, name="lost"), layers.Dense(SIZE, name="endless")
+for layer, weight in ((NAN, np.nan), (INFINITE, np.inf)):
+    layer.build((None, 4))
+    layer.kernel.assign(np.full((4, SIZE), weight))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,7 @@ NAN.kernel.assign(np.nan * np.ones((4, SIZE)))
         (updates, "'normal' of the step is stateful or left in training mode"),
         (broken, r"the step cannot be traced \("),
         (not_a_number, "the weights 'lost/kernel' of the step hold NaN"),
+        (without_end, "the step gives logits that are NaN: look for infinite weights"),
         (
             lambda token, h: {"logits": LOGITS(h) + tf.raw_ops.Digamma(x=LOGITS(h)), "h": h},
             "cannot convert: .*Digamma",
@@ -139,10 +145,22 @@ def test_a_state_that_grows_along_two_axes(tmp_path: Path) -> None:
         ({"start": 6}, "start is 6, the vocabulary holds 6 strings: expected 0 to 5"),
         ({"end": -1}, "end is -1"),
         ({"pad": 2}, "pad and end are both 2"),
-        ({"max_length": 0}, "max_length is 0"),
+        ({"end": None}, "end is None: expected the id of a token"),
+        ({"start": "a"}, "start is 'a': expected the id of a token, a whole number"),
+        ({"start": True}, "start is True: expected the id of a token, a whole number"),
+        ({"vocabulary": None}, "vocabulary is None: expected a list with a string for every id"),
+        ({"vocabulary": [*VOCABULARY[:5], "\ud800"]}, r"vocabulary\[5\] is '\\ud800': half of"),
+        ({"length_penalty": "1"}, "length_penalty is '1': expected a number"),
+        ({"max_length": 0}, "max_length is 0: expected 1 to 4,096 tokens"),
+        ({"max_length": 10**9}, "max_length is 1000000000: expected 1 to 4,096 tokens"),
         ({"search": "best"}, "unknown search 'best'"),
         ({"source": "letters"}, "source is 'letters': expected Symbols"),
         ({"source": export.Array()}, "the encoder does not say what its source is"),
+        ({"source": export.Array((4,), "nonsense")}, "Array: data type 'nonsense' not understood"),
+        (
+            {"source": export.Array((4,), "complex64")},
+            "Array of complex64: expected one of float32",
+        ),
         ({"sources": ["a", " "]}, "sources hold ' ': expected texts"),
         ({"sources": [3]}, "sources hold 3"),
         ({"sources": []}, "sources hold nothing"),
@@ -161,6 +179,8 @@ def test_sources_that_cannot_be() -> None:
         export.Characters(VOCABULARY, unknown=9)
     with pytest.raises(ModelError, match="expected pixels"):
         export.Image(0, 10)
+    with pytest.raises(ModelError, match="Symbols is None: expected a list"):
+        export.Symbols(None)
 
 
 def test_sources_with_what_the_list_has_as_a_special() -> None:
@@ -186,11 +206,19 @@ def test_characters_of_several_code_points(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
-    for path in (tmp_path / "none" / "x.onnx", tmp_path / "x.txt"):
-        with pytest.raises(ModelError, match=r"is not a folder|ends in \.onnx"):
+    (tmp_path / "folder.onnx").mkdir()
+    message = r"is not a folder|ends in \.onnx|cannot write .*(Is a directory|No such file)"
+    for path in (
+        tmp_path / "none" / "x.onnx",
+        tmp_path / "x.txt",
+        tmp_path / "folder.onnx",
+        Path("/proc/x.onnx"),
+    ):
+        with pytest.raises(ModelError, match=message):
             export.generator(encoder, step, path, vocabulary=VOCABULARY, source=SOURCE)
-        with pytest.raises(ModelError, match=r"is not a folder|ends in \.onnx"):
+        with pytest.raises(ModelError, match=message):
             export.classifier(CLASSIFIER, path, labels=["a", "b", "c"])
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
 
 
 CLASSIFIER = keras.Sequential(
@@ -205,6 +233,11 @@ CLASSIFIER = keras.Sequential(
         ({"labels": ["a", "b"]}, "2 labels for 3 outputs"),
         ({"labels": ["a", "b", "a"]}, "label 'a' is there twice"),
         ({"labels": ["a", "b", " "]}, "label ' ': expected a name"),
+        ({"labels": ["a", "b", "\udc80"]}, r"label '\\udc80': expected a name"),
+        ({"labels": "abc"}, "labels are 'abc': expected a list of names"),
+        ({"labels": None}, "labels are None: expected a list of names"),
+        ({"scale": np.nan}, "scale is nan: expected a number"),
+        ({"scale": "1"}, "scale is '1': expected a number"),
         ({"images": np.zeros((2, 8, 8, 3), np.float32)}, r"images are float32 \(2, 8, 8, 3\)"),
         ({"images": np.zeros((2, 9, 8, 3), np.uint8)}, "images are uint8"),
     ],
@@ -215,6 +248,40 @@ def test_a_classifier(options: dict, message: str, tmp_path: Path) -> None:
             CLASSIFIER, tmp_path / "x.onnx", **({"labels": ["a", "b", "c"]} | options)
         )
     assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+OF_FLOWERS = keras.Input((8, 8, 3))
+FLOWERS = layers.GlobalMaxPooling2D()(OF_FLOWERS)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("flowers", "model is 'flowers': expected a Keras model"),
+        (keras.Model(OF_FLOWERS, {"y": FLOWERS}, name="m"), "'m' gives a dict: expected logits"),
+        (keras.Model(OF_FLOWERS, ops.max(FLOWERS, 0), name="m"), r"'m' gives \(3,\): expected log"),
+        (
+            keras.Model(OF_FLOWERS, NAN(LOGITS(FLOWERS[:, :1] @ ops.ones((1, 4)))[:, :4])),
+            "hold NaN",
+        ),
+        (keras.Model(OF_FLOWERS, FLOWERS * np.inf * 0, name="m"), "'m' gives NaN for 64 images"),
+        (
+            keras.Model(two := [OF_FLOWERS, keras.Input((8, 8, 3))], FLOWERS + ops.max(two[1])),
+            "the classifier cannot be traced",
+        ),
+    ],
+)
+def test_a_model_that_is_no_classifier(model, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message) as raised:
+        export.classifier(model, tmp_path / "x.onnx", labels=["a", "b", "c"])
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_a_classifier_of_one_batch_size(tmp_path: Path) -> None:
+    """The batch axis of the file is free, whatever Keras was told."""
+    fixed = keras.Sequential([keras.Input(batch_shape=(4, 8, 8, 3)), layers.GlobalMaxPooling2D()])
+    export.classifier(fixed, tmp_path / "x.onnx", labels=["r", "g", "b"])
+    assert len(load(tmp_path / "x.onnx")(np.zeros((3, 8, 8, 3), np.uint8))) == 3
 
 
 def test_a_classifier_of_unknown_size(tmp_path: Path) -> None:
