@@ -32,14 +32,21 @@ FORMATS |= {".bmp": "BMP"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 for bad input."""
+    """Runs one command; returns 0, 2 for bad input, 130 when interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without the phonetic letters shows codes
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        complain("interrupted; no file is left half-written")
+        return 130
     except ValueError as error:
         # ModelError here, UsageError from hw2_keras: both say in one line what to do. Any other
         # ValueError is a mistake of ours and keeps its traceback.

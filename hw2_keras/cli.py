@@ -40,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "out" in options:
             check_folder(options.out)
-        with contextlib.suppress(BrokenPipeError):
-            return options.command(options) or 0
+        status = options.command(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UsageError as error:
         complain(str(error))

@@ -30,6 +30,28 @@ def test_summary_derives_the_parameters(capsys: pytest.CaptureFixture) -> None:
     assert "10,298 parameters: 10,298 trainable, 0 not trainable" in shown
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hw2_keras", "list"],
+        ["hw2_keras", "list", "--help"],
+        ["export", "info", "results/onnx/p2g_attention.onnx"],
+    ],
+)
+def test_a_reader_that_closes_its_end(command: list[str]) -> None:
+    """As ``| head -1`` does: no word about the pipe."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert started.stdout and started.stderr
+    started.stdout.close()
+    assert started.stderr.read() == b""
+    assert started.wait() == 0
+
+
 def test_data_lists_every_set_and_how_to_get_it(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
