@@ -180,74 +180,88 @@ def seen(chromium: str, address: str, folder: Path, pictures: dict[str, Path]) -
 
 
 def visits_of(address: str, pictures: dict[str, Path]) -> dict[str, dict]:
-    visits = {
-        f"{name} {source} {beams}": {
-            "url": f"{address}#{name}",
-            "do": [["put", ["#source", source]], ["select", ["#beams", str(beams)]], ["answer"]],
-        }
-        for name, source, beams in SEARCHES
-    }
+    """What a visitor does at each address, by the name of the visit."""
+    visits = searched(pictures) | examples_clicked() | by_keyboard() | of_texts() | as_they_come()
+    visits |= mistakes(pictures["broken"])
+    code = f"import('./random.js').then(r => {json.dumps(SEEDS)}.map(s => [...r.uniforms(s, 51)]))"
+    visits["random"] = visit("sample", ["evaluate", code])
+    for each in visits.values():
+        each["url"] = address + each["url"]
+    visits["missing"] = visit("p2g_attention", ["answer"])
+    visits["missing"]["url"] = f"{address.removesuffix('models/')}damaged/#p2g_attention"
+    return visits
+
+
+def visit(name: str, *steps: list, **window: object) -> dict:
+    return {"url": f"#{name}", "do": list(steps), **window}
+
+
+def searched(pictures: dict[str, Path]) -> dict[str, dict]:
+    visits = {}
+    for name, source, beams in SEARCHES:
+        steps = ["put", ["#source", source]], ["select", ["#beams", str(beams)]], ["answer"]
+        visits[f"{name} {source} {beams}"] = visit(name, *steps)
     for name in ("kmnist_cnn", "intel_cnn_bn", "caption"):
-        visits[name] = {
-            "url": f"{address}#{name}",
-            "width": 375,
-            "dark": True,
-            "do": [["drop" if name == "caption" else "choose", str(pictures[name])], ["answer"]],
-        }
+        given = ["drop" if name == "caption" else "choose", str(pictures[name])]
+        visits[name] = visit(name, given, ["answer"], width=375, dark=True)
     sampled = [["put", ["#source", "k æ t b"]]]
     for top_p, seed in SAMPLES:
         sampled += [["put", ["#seed", str(seed)]], ["fill", ["#top-p", str(top_p)]], ["answer"]]
-    visits["sample"] = {"url": f"{address}#sample", "width": 375, "do": sampled}
-    visits["drawing"] = {
-        "url": f"{address}#kmnist_cnn",
-        "do": [["draw", LINE], ["answer"]],
-    }
+    visits["sample"] = visit("sample", *sampled, width=375)
+    visits["drawing"] = visit("kmnist_cnn", ["draw", LINE], ["answer"])
+    return visits
+
+
+def examples_clicked() -> dict[str, dict]:
+    visits = {}
     for name, labels in EXAMPLES.items():
         tried = [["click", f".examples button:nth-child({i + 1})"] for i in range(len(labels))]
-        visits[f"{name} examples"] = {
-            "url": f"{address}#{name}",
-            "do": [step for click in tried for step in (click, ["answer"])],
-        }
+        steps = [step for click in tried for step in (click, ["answer"])]
+        visits[f"{name} examples"] = visit(name, *steps)
+    return visits
+
+
+def by_keyboard() -> dict[str, dict]:
     keys = [["press", "Tab"], ["tab", "#source"], ["type", "k æ t"], ["answer"]]
     keys += [["tab", ".examples button"], ["enter"], ["answer"], ["tab", "#beams"]]
     keys += [["tab", "summary"], ["press", "Enter"], ["tab", ".keys button"], ["enter"], ["answer"]]
     keys += [["tab", ".scroll"], ["tab", "footer a"]]
-    visits["keyboard"] = {"url": f"{address}#p2g_attention", "width": 375, "do": keys}
-    long = "uno dos tres cuatro cinco seis siete ocho nueve diez"
-    visits["long"] = {
-        "url": f"{address}#translate_attention",
-        "width": 375,
-        "do": [["fill", ["#source", long]], ["answer"], ["evaluate", CUE]],
+    return {"keyboard": visit("p2g_attention", *keys, width=375)}
+
+
+def of_texts() -> dict[str, dict]:
+    long = ["fill", ["#source", "uno dos tres cuatro cinco seis siete ocho nueve diez"]]
+    alike = [["fill", ["#source", text]] for text in ("d ɔ g", "d ɔ G ☃")]
+    alike = [alike[0], ["answer"], alike[1], ["answer"], ["evaluate", CUE]]
+    odd = ["fill", ["#source", "k æ t b"]]
+    return {
+        "long": visit("translate_attention", long, ["answer"], ["evaluate", CUE], width=375),
+        "alike": visit("p2g_attention", *alike),
+        "odd": visit(quote(ODD, safe=""), odd, ["answer"]),
     }
-    alike = [
-        ["fill", ["#source", "d ɔ g"]],
-        ["answer"],
-        ["fill", ["#source", "d ɔ G ☃"]],
-        ["answer"],
-    ]
-    visits["alike"] = {"url": f"{address}#p2g_attention", "do": [*alike, ["evaluate", CUE]]}
-    odd = [["fill", ["#source", "k æ t b"]], ["answer"]]
-    visits["odd"] = {"url": f"{address}#{quote(ODD, safe='')}", "do": odd}
+
+
+def as_they_come() -> dict[str, dict]:
     letters = [["put", ["#source", "d ɪ s k"]], ["wait", 300], ["evaluate", WATCH_LETTERS]]
     letters += [["select", ["#beams", "1"]], ["answer"], ["evaluate", "window.letters"]]
-    visits["letters"] = {"url": f"{address}#p2g_attention", "do": letters}
     drawn = [["fill", ["#source", "k æ t b"]], ["evaluate", WATCH_LETTERS]]
     drawn += [["fill", ["#seed", "7"]], ["answer"], ["evaluate", "window.letters"]]
-    visits["drawn letters"] = {"url": f"{address}#sample", "do": drawn}
-    beams = [["fill", ["#source", "k"]], ["evaluate", MANY_BEAMS], ["wait", 300], ["answer"]]
-    visits["beams"] = {"url": f"{address}#p2g_attention", "do": beams}
-    visits["missing"] = {
-        "url": f"{address.removesuffix('models/')}damaged/#p2g_attention",
-        "do": [["answer"]],
+    return {
+        "letters": visit("p2g_attention", *letters),
+        "drawn letters": visit("sample", *drawn),
     }
-    broken = [["set", ["input[type=file]", str(pictures["broken"])]], ["wait", 300], ["answer"]]
-    visits["broken"] = {"url": f"{address}#kmnist_cnn", "do": broken}
+
+
+def mistakes(picture: Path) -> dict[str, dict]:
+    beams = [["fill", ["#source", "k"]], ["evaluate", MANY_BEAMS], ["wait", 300], ["answer"]]
+    broken = [["set", ["input[type=file]", str(picture)]], ["wait", 300], ["answer"]]
     wrong = [["fill", ["#source", "k"]], ["put", ["#seed", "1.5"]], ["wait", 200], ["answer"]]
     wrong += [["put", ["#source", " "]], ["wait", 200], ["answer"]]
-    visits["wrong"] = {"url": f"{address}#sample", "do": wrong}
-    code = f"import('./random.js').then(r => {json.dumps(SEEDS)}.map(s => [...r.uniforms(s, 51)]))"
-    visits["random"] = {"url": f"{address}#sample", "do": [["evaluate", code]]}
-    return visits
+    return {
+        "beams": visit("p2g_attention", *beams),
+        "broken": visit("kmnist_cnn", *broken),
+        "wrong": visit("sample", *wrong),
+    }
 
 
 def damaged_site(folder: Path) -> None:
