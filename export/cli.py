@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without the phonetic letters shows codes
             stream.reconfigure(errors="backslashreplace")
+    os.environ.pop("MPLBACKEND", None)  # pictures are files; one that is unknown stops Keras
     options = parser().parse_args(arguments)
     try:
         options.command(options)

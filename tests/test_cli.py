@@ -1,5 +1,6 @@
 """The command line: what it prints, how it fails, and what it costs to start."""
 
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def test_a_reader_that_closes_its_end(command: list[str]) -> None:
     started.stdout.close()
     assert started.stderr.read() == b""
     assert started.wait() == 0
+
+
+def test_an_unknown_backend_for_windows(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hw2_keras", "theory", "--out", str(tmp_path)]
+    subprocess.run(command, env=os.environ | {"MPLBACKEND": "nonsense"}, check=True)
+    assert list(tmp_path.rglob("*.png"))
 
 
 def test_data_lists_every_set_and_how_to_get_it(
