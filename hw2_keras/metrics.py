@@ -7,6 +7,7 @@ answer to it costs one per character and the right answer, an empty one, costs n
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -179,7 +180,7 @@ def metric(figure: str) -> Metric:
 
 
 def label(figure: str) -> str:
-    """What a figure of a run is called: "test CER" for "test_cer".
+    """What a figure is called: "test CER" for "test_cer", "test CER, 5 beams" for "test_beam5_cer".
 
     ``loss`` without a split is the training loss, the mean of the epoch. What is no metric keeps
     its name.
@@ -189,6 +190,8 @@ def label(figure: str) -> str:
         return "epoch loss"
     if split in SPLITS and name in METRICS:
         return f"{SPLITS[split]} {METRICS[name].label}"
+    if split in SPLITS and (beams := re.fullmatch(r"beam(\d+)_(\w+)", name)):
+        return f"{label(f'{split}_{beams[2]}')}, {beams[1]} beams"
     return METRICS[figure].label if figure in METRICS else figure
 
 

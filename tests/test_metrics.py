@@ -174,3 +174,10 @@ def test_a_thousand_words_take_under_a_tenth_of_a_second():
         assert metrics.wer_at_k([predictions] * 3, truths) == 1.0
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.1
+
+
+def test_what_figures_are_called() -> None:
+    assert metrics.label("val_wer_at_3") == "validation WER@3, nucleus"
+    assert metrics.label("test_beam5_bleu4") == "test BLEU-4, 5 beams"
+    assert metrics.label("test_beam_wer") == "test_beam_wer"  # no metric: its own name
+    assert metrics.label("loss") == "epoch loss"
