@@ -135,6 +135,7 @@ def test_the_interval_is_students_over_seeds() -> None:
     assert half == pytest.approx(4.303 * statistics.stdev(values) / math.sqrt(3))
     assert verdict.half_width([0.5], 0.01) == (pytest.approx(0.0196, abs=1e-5), "test set")
     assert verdict.half_width([0.5], None) == (None, "")
+    assert verdict.half_width([0.5, 0.5], None) == (None, "")  # equal by chance, or copies
 
 
 def test_the_sampling_error_widens_the_interval_and_its_degrees_of_freedom() -> None:
@@ -165,6 +166,13 @@ def test_the_verdict_of_an_accuracy(values: tuple, word: str, reason: str) -> No
     (row,) = verdict.verdicts(found, ["intel_cnn"])  # report 004: 0.7033
     assert (row.verdict, row.reason) == (word, reason)
     assert row.seeds == tuple(range(len(values)))
+
+
+def test_a_copy_of_a_run_is_no_second_seed() -> None:
+    found = [run_of("p2g", seed, test_cer=0.2) for seed in (42, 42)]
+    row = verdict.verdicts(found, ["p2g"])[0]
+    assert (row.seeds, row.verdict) == ((42,), "not judged")
+    assert row.reason == "one seed, and no error of the test set"
 
 
 def test_smaller_error_rates_are_better_and_losses_no_aim() -> None:

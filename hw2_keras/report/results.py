@@ -162,7 +162,7 @@ def figures(runs: Iterable[Run], names: Collection[str] | None = None) -> list[F
     """Every reported figure of the registry, in its order, once for each data tried.
 
     Args:
-        runs: finished ones; those of one figure differ in their seed alone, see `Results.runs`.
+        runs: finished ones, see `Results.runs`; of a seed that is there twice, the first counts.
         names: experiments; None: all.
     """
     runs, found = list(runs), []
@@ -171,13 +171,14 @@ def figures(runs: Iterable[Run], names: Collection[str] | None = None) -> list[F
             continue
         for reported in experiment.reported:
             rate = rate_of(experiment, reported)
-            groups: dict[str, list[Run]] = {}
+            groups: dict[str, dict[int, Run]] = {}
             for run in runs:
                 same = (run.experiment, run.learning_rate) == (experiment, rate)
                 if same and reported.metric in run.metrics:
-                    groups.setdefault(run.record["fingerprint"], []).append(run)
-            for group in list(groups.values()) or [[]]:
-                found.append(Figure(experiment, reported, rate, tuple(group)))
+                    by_seed = groups.setdefault(run.record["fingerprint"], {})
+                    by_seed.setdefault(run.record["protocol"]["seed"], run)
+            for group in list(groups.values()) or [{}]:
+                found.append(Figure(experiment, reported, rate, tuple(group.values())))
     return found
 
 

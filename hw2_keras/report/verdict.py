@@ -32,13 +32,12 @@ METHOD = (
     "standard error, binomial for accuracies, bootstrapped over the examples for BLEU and error "
     "rates; the mean of the seeds whose record has one, and older records of encoder-decoders have "
     "none). Variances are added; the degrees of freedom are Welch-Satterthwaite's. The reported "
-    "figure is matched where it lies inside, else "
-    "ours is better or worse. Limits: a report is one run, whose own chance is not in the "
-    "interval, so a figure just outside may still be the same protocol; with one seed only the "
-    "test set counts, which is too narrow, and a loss, which has no such error, is not judged; the "
-    "reports' splits into training and validation are not known; of forty figures, two lie outside "
-    "by chance alone. Figures of other data than the reports' are not judged, nor are losses "
-    "outside the interval: a loss is no aim as such."
+    "figure is matched where it lies inside, else ours is better or worse. Limits: a report is one "
+    "run, whose own chance is not in the interval, so a figure just outside may still be the same "
+    "protocol; with one seed only the test set counts, which is too narrow, and a loss, which has "
+    "no such error, is not judged; the reports' splits into training and validation are not known; "
+    "of twenty figures judged, one lies outside by chance alone. Figures of other data than the "
+    "reports' are not judged, nor are losses outside the interval: a loss is no aim as such."
 )
 
 
@@ -100,7 +99,8 @@ def judge(figure: Figure) -> Verdict:
     if reason := other_data(runs):
         return replace(row, reason=reason)
     if half is None:
-        return replace(row, reason="one seed, and no error of the test set")
+        alone = "one seed" if len(seeds) == 1 else "seeds that do not differ"
+        return replace(row, reason=f"{alone}, and no error of the test set")
     if abs(reported - mean) <= half:
         return replace(row, verdict="matched")
     if metrics.metric(metric).higher_is_better is None:
@@ -126,16 +126,18 @@ def half_width(values: Sequence[float], sampling: float | None) -> tuple[float |
         values: the figure of each seed.
         sampling: standard error from the finite test set; None: not known.
 
+    Returns:
+        None where nothing varies: one seed or equal figures, and no error of the test set.
+
     >>> half_width([0.5, 0.6], None)[0]  # 12.706 * 0.0707 / sqrt(2)
     0.6353...
     """
     n = len(values)
-    if n < 2:
-        return (None, "") if sampling is None else (NORMAL * sampling, "test set")
-    between = statistics.variance(values) / n
-    variance = between + (sampling or 0.0) ** 2
+    between = statistics.variance(values) / n if n > 1 else 0.0
     if between == 0:
-        return NORMAL * math.sqrt(variance), "seeds and test set" if sampling else "seeds"
+        basis = "seeds and test set" if n > 1 else "test set"
+        return (None, "") if sampling is None else (NORMAL * sampling, basis)
+    variance = between + (sampling or 0.0) ** 2
     freedom = (n - 1) * (variance / between) ** 2
     return t_quantile(freedom) * math.sqrt(variance), "seeds and test set" if sampling else "seeds"
 
