@@ -52,8 +52,8 @@ def classifier(
             are recognised by their sums.
         path: the ``.onnx`` file; the parity report goes beside it as ``.parity.json``.
         labels: the K names of the classes, in the order of the outputs.
-        images: uint8 (N, H, W, C), raw pixels to verify with. Default: random ones, and the
-            report says so.
+        images: uint8 (N, H, W, C), raw pixels to verify with; the first 448 are. Default: random
+            ones, and the report says so.
         scale: what raw pixels are multiplied by. Default: 1/256; 1 for a model that scales.
         strings: False makes a file for runtimes without strings: ``label_id`` comes out, the
             labels are in the metadata.
@@ -83,8 +83,9 @@ def classifier(
             f"images are {images.dtype} {images.shape}: expected raw pixels, uint8 "
             f"(N, {', '.join(map(str, shape))})"
         )
+    images = images[: verify.COMPARED]
     predict = probabilities_of(model, shape, scale, images)
-    expected = predict(tf.constant(images)).numpy()
+    expected = in_batches(predict, images)
     if len(labels) != expected.shape[1]:
         raise ModelError(
             f"{len(labels)} labels for {expected.shape[1]} outputs: expected one for each"
@@ -105,7 +106,9 @@ def image_shape(model: keras.Model, images: np.ndarray | None) -> tuple[int, int
         ModelError: the model does not say it and no images are given.
     """
     inputs = getattr(model, "inputs", None)
-    shape = inputs[0].shape[1:] if inputs else None if images is None else np.shape(images)[1:]
+    shape = inputs[0].shape[1:] if inputs else None
+    if images is not None and (shape is None or None in shape):
+        shape = np.shape(images)[1:]
     if shape is not None and len(shape) == 2:
         shape = (*shape, 1)
     if shape is None or len(shape) != 3 or None in shape:
@@ -140,7 +143,7 @@ def probabilities_of(
         tf.TensorSpec((None, *shape), tf.uint8, "image"),
         "classifier",
     )
-    found = outputs(tf.constant(images)).numpy()
+    found = in_batches(outputs, images)
     if found.ndim != 2 or len(found) != len(images):
         raise ModelError(f"{model.name!r} gives {found.shape}: expected logits (N, K)")
     if np.isnan(found).any():
@@ -148,10 +151,21 @@ def probabilities_of(
             f"{model.name!r} gives NaN for {len(images)} images: look for infinite weights, or "
             "a scale that is too large"
         )
-    sums = np.abs(found.sum(1) - 1).max()
-    if found.min() >= 0 and sums < 1e-4:
+    if found.min() >= 0 and np.abs(found.sum(1) - 1).max() < 1e-4:
         return outputs
+    if found.min() >= 0 and found.max() <= 1:
+        raise ModelError(
+            f"{model.name!r} gives numbers from 0 to 1 that do not sum to 1, as a sigmoid does: "
+            "expected logits or a softmax"
+        )
     return lambda image: tf.nn.softmax(outputs(image))
+
+
+def in_batches(function: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
+    """What a function gives for images, 64 at a time."""
+    size = max(verify.BATCH_SIZES)
+    starts = range(0, len(images), size)
+    return np.concatenate([function(tf.constant(images[i : i + size])).numpy() for i in starts])
 
 
 def names_of(labels: Sequence[str]) -> list[str]:
@@ -196,8 +210,8 @@ def generator(
         path: the ``.onnx`` file; the parity report goes beside it as ``.parity.json``.
         vocabulary: a string for every id of the logits, specials included.
         source: ``Symbols``, ``Characters``, ``Words``, ``Image`` or ``Array``: what is read.
-        sources: examples to verify with, as the file takes them. Default: random ones, and the
-            report says so.
+        sources: examples to verify with, as the file takes them; the first 64 are. Default:
+            random ones, and the report says so.
         search: "beam" (greedy search is its case of one beam) or "nucleus" (a sampler).
         max_length: longest text in tokens, its end included, unless an application asks for
             another.
@@ -224,12 +238,12 @@ def generator(
     target = Target(vocabulary, separator, start, end, pad)
     source = described_array(source, encoder)
     traced = network.trace(encoder, step, convert.source_spec(source), len(target.tokens))
-    examples = examples_of(source, sources)
+    examples, distinct = examples_of(source, sources)
     graph = convert.search_graph(traced, source, target, search, length_penalty, strings)
     given = RANDOM if sources is None else GIVEN
     facts = facts_of_search(source, target, search, length_penalty, max_length)
     facts |= described(path, given) | ({} if strings else convert.facts_of_ids(source, target))
-    case = Case(traced, source, target, examples, max_length, length_penalty)
+    case = Case(traced, source, target, examples, distinct, max_length, length_penalty)
     compare = partial(compare_texts, name=path.stem, given=given, case=case)
     return convert.write_verified(graph, facts, path, compare)
 
@@ -259,7 +273,7 @@ def facts_of_search(
         "kind": "sampler" if search == "nucleus" else source.kind,
         "source_kind": source.kind,
         "search": search,
-        "length_penalty": length_penalty,
+        "length_penalty": float(length_penalty),
         "max_length": max_length,
         "vocabulary_sizes": {"target": len(target.tokens)},
         "separator": target.separator,
@@ -299,18 +313,19 @@ def described_array(source: Text | Image | Array, encoder: Callable) -> Text | I
     return Array(tuple(shape), dtype)
 
 
-def examples_of(source: Text | Image | Array, sources: Sequence | None) -> Sequence:
-    """What to verify with, as many as the largest batch.
+def examples_of(source: Text | Image | Array, sources: Sequence | None) -> tuple[Sequence, int]:
+    """What to verify with, as many as the largest batch, and how many of them are distinct.
 
     Raises:
         ModelError: examples that the reader refuses.
     """
     count = max(verify.BATCH_SIZES)
     if sources is None:
-        return source.random(count, np.random.default_rng(verify.SEED))
+        return source.random(count, np.random.default_rng(verify.SEED)), count
     examples = source.checked(sources)
     rows = np.arange(count) % len(examples)
-    return examples[rows] if isinstance(examples, np.ndarray) else [examples[i] for i in rows]
+    repeated = examples[rows] if isinstance(examples, np.ndarray) else [examples[i] for i in rows]
+    return repeated, min(count, len(examples))
 
 
 def described(path: Path, given: str) -> dict[str, object]:
@@ -325,6 +340,7 @@ class Case(NamedTuple):
     source: Text | Image | Array
     target: Target
     examples: Sequence
+    distinct: int
     max_length: int
     length_penalty: float
 
@@ -346,6 +362,11 @@ def compare_texts(path: Path, name: str, given: str, case: Case) -> verify.Parit
                         "the step gives logits that are NaN: look for infinite weights, or for a "
                         "division by nothing where all is padding"
                     )
+                if any(np.isnan(look).any() for look in expected.attention or ()):
+                    raise ModelError(
+                        "the step gives attention that is NaN: look for a division by nothing "
+                        "where all is padding"
+                    )
                 found = answered(model, case, search, rows)
                 different += int((found.texts != expected.texts).sum())
                 difference = verify.largest_difference(found.scores, expected.scores)
@@ -355,7 +376,7 @@ def compare_texts(path: Path, name: str, given: str, case: Case) -> verify.Parit
     return verify.Parity(
         experiment=name,
         source=given,
-        examples=len(case.examples),
+        examples=case.distinct,
         batch_sizes=verify.BATCH_SIZES,
         different_answers=different,
         max_difference=largest,

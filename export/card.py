@@ -23,8 +23,11 @@ LIMITS = {
     "be raw pixels, 0 to 255, of exactly the shape below.",
     "speller": "Symbols that it has never seen are read as unknown, and a warning names them.",
     "translator": "Characters that it has never seen are read as unknown, and a warning names "
-    "them. It has seen short sentences only.",
+    "them.",
     "words": "Words that it has never seen are read as unknown, and a warning names them.",
+}
+OF_THE_COURSE = {
+    "translator": "It has seen short sentences only.",
     "captioner": "It describes everything in the words of its training captions.",
 }
 
@@ -115,6 +118,8 @@ def limits(info: dict) -> Iterator[str]:
         yield "What it has never seen it cannot read: an error names it."
     elif limit := LIMITS.get(kind_of(info)):
         yield limit
+    if "edition" in info and kind_of(info) in OF_THE_COURSE:
+        yield OF_THE_COURSE[kind_of(info)]
     if "max_length" in info:
         yield f"A text ends after {flat(info['max_length'])} tokens, unless more are asked for."
     if info.get("source") == "synthetic":

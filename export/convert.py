@@ -25,7 +25,7 @@ from onnx import TensorProto, checker, helper, shape_inference
 
 from export import card, network, passes, text, verify
 from export.functions import convert_function
-from export.network import check_weights
+from export.network import check_weights, reason
 from export.runtime import ModelError
 from export.search import search_model
 from export.sources import Array, Characters, Image, Symbols, Target, Text
@@ -144,7 +144,10 @@ def write_verified(
     with new_file(path, ModelError) as partial:
         partial.write_bytes(model.SerializeToString())
         log.info("comparing the file with Keras")
-        parity = compare(partial)
+        try:
+            parity = compare(partial)
+        except ModelError as error:  # which knows the file by the name that it has until then
+            raise ModelError(str(error).replace(str(partial), str(path))) from error
         parity.check()
     parity.save(path)
     card.write(path)
@@ -350,7 +353,7 @@ def generator_facts(
         "kind": "sampler" if search == "nucleus" else kind,
         "source_kind": kind,
         "search": search,
-        "length_penalty": length_penalty,
+        "length_penalty": float(length_penalty),
         "max_length": max_length,
         "vocabulary_sizes": sizes,
     }
@@ -377,8 +380,13 @@ def facts_of_ids(source: Source, target: Target) -> dict[str, object]:
 def finish(model: onnx.ModelProto) -> onnx.ModelProto:
     """Checks a finished graph with strict shape inference and signs it."""
     model.producer_name = "hw2_keras"
-    model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    checker.check_model(model, full_check=True)
+    try:
+        model = shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        )
+        checker.check_model(model, full_check=True)
+    except (shape_inference.InferenceError, checker.ValidationError) as error:
+        raise ModelError(f"cannot convert: {reason(error)}") from error
     return model
 
 

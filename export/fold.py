@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper, shape_inference
 
 from export.passes import IR_VERSION, OPSET, read_by, remove_unused, rename
 
+TOKENS_AT_ONCE = 1024
 SMALL_TABLE = 2**20  # bytes; a larger one must not exceed what it is computed from
 
 
@@ -249,8 +250,8 @@ def evaluate(
     session = onnxruntime.InferenceSession(model.SerializeToString())
     tokens = np.arange(size, dtype=np.int32)
     other = np.append(tokens[::-1], tokens[:1])
-    tables = session.run(wanted, {"token": tokens})
-    again = session.run(wanted, {"token": other})
+    tables = of_all(session, wanted, tokens)
+    again = of_all(session, wanted, other)
     return {
         name: table
         if table.shape[:1] == (size,)
@@ -259,6 +260,15 @@ def evaluate(
         else None
         for name, table, found in zip(wanted, tables, again, strict=True)
     }
+
+
+def of_all(
+    session: onnxruntime.InferenceSession, wanted: list[str], tokens: np.ndarray
+) -> list[np.ndarray]:
+    """What a session gives for all tokens, some at a time: a one-hot row is as long as all."""
+    starts = range(0, len(tokens), TOKENS_AT_ONCE)
+    parts = [session.run(wanted, {"token": tokens[i : i + TOKENS_AT_ONCE]}) for i in starts]
+    return [np.concatenate(list(map(np.atleast_1d, each))) for each in zip(*parts, strict=True)]
 
 
 def bytes_behind(graph: onnx.GraphProto, values: Collection[str]) -> dict[str, int]:

@@ -43,6 +43,7 @@ def convert_function(
 
     handler = Collect(level=logging.ERROR)
     logger = logging.getLogger("tf2onnx")
+    level = logger.level
     logger.setLevel(logging.ERROR)
     logger.addHandler(handler)
     try:
@@ -55,6 +56,7 @@ def convert_function(
             )
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
     if problems:
         raise ModelError(f"cannot convert: {problems[0].splitlines()[0]}")
     rename_outputs(model.graph, outputs)
@@ -65,7 +67,6 @@ def rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
     """Gives the outputs of a graph their contract names, in place."""
     new = {value.name: name for value, name in zip(graph.output, names, strict=True)}
     for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
+        passes.rename(node, new)
     for value in graph.output:
         value.name = new[value.name]

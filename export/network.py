@@ -45,6 +45,7 @@ class Traced(NamedTuple):
         source: what the encoder takes.
         given: what the step takes besides ``token``, by name: all that the encoder gives.
         found: what the step gives, by name.
+        taken: names of what the step reads of ``given``.
         weights: of both, by their names.
         names: of encoder and step.
         size: of the vocabulary.
@@ -430,14 +431,18 @@ def network(step: onnx.ModelProto, traced: Traced, names: dict[str, str]) -> Net
     fold.sums_from_tokens(step.graph)
     fold.tables_of_tokens(step.graph, traced.size)
     fold.read_int64_tokens(step.graph)
-    half = fold.halves(step.graph, [*fixed, *shape_sources_of(steady)])
+    half = fold.halves(step.graph, [*fixed, *(f"first_{name}" for name in steady)])
     rows = [f"row_{name}" for name in fixed] + [f"rows_{name}" for name in steady]
     kept = [f"kept_{i}" for i in range(len(half.kept))]
     new = [f"new_{state.name}" for state in states]
     look = ["look"] if "attention" in traced.found else []
     inputs = ["token", *(state.name for state in states), *kept]
     declarations = [
-        *(declare_fixed(names[n], traced.given[n]) for n in names if names[n] in fixed),
+        *(
+            State(names[n], *declared(traced.given[n])).declare("N")
+            for n in names
+            if names[n] in fixed
+        ),
         *(state.declare("N", "first_") for state in states),
     ]
     return Network(
@@ -489,15 +494,6 @@ def stepwise_models(traced: Traced) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     return first, second
 
 
-def shape_sources_of(steady: Iterable[str]) -> list[str]:
-    return [f"first_{name}" for name in steady]
-
-
 def declared(spec: tf.TensorSpec) -> tuple[str, tuple[int | None, ...]]:
     """Kind and sizes of a state."""
     return KINDS[spec.dtype.name], tuple(spec.shape[1:])
-
-
-def declare_fixed(name: str, spec: tf.TensorSpec) -> str:
-    """The declaration of a fixed value with N rows."""
-    return State(name, *declared(spec)).declare("N")

@@ -169,8 +169,7 @@ def clean_names(graph: onnx.GraphProto, model_name: str) -> None:
         readable = "/".join(filter(None, (layer, operators.get(name, last))))
         new[name] = unused(readable, kept | set(new.values()))
     for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
+        rename(node, new)
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     del graph.value_info[:]  # shapes are inferred again, under the new names
@@ -212,7 +211,7 @@ def name_weights(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> N
     for initializer in graph.initializer:
         initializer.name = new.get(initializer.name, initializer.name)
     for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
+        rename(node, new)
 
 
 def constant_of(node: onnx.NodeProto, place: int) -> str:

@@ -4,6 +4,7 @@ export.Symbols(["<pad>", "<start>", "<end>", "<unknown>", "h", "ə", "l"])
 export.Image(224, 224)
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from export.runtime import ModelError
+from export.runtime import ModelError, _alike, _characters, _composed, _look
 
 MOST_TOKENS = 12  # of a random text
 PAD = 0  # of every source
@@ -43,6 +44,10 @@ class Text:
         object.__setattr__(self, "tokens", listed(name, self.tokens))
         ids = {"start": self.start, "end": self.end, "unknown": self.unknown}
         check_tokens(name, self.tokens, {"pad": PAD} | ids, " " if self.joined_by else "")
+        for special, i in ids.items():
+            object.__setattr__(self, special, None if i is None else int(i))
+        if self.unknown == PAD:
+            raise ModelError(f"unknown is {PAD}, which is padding: expected another id, or None")
 
     @property
     def spelled(self) -> dict[str, int]:
@@ -57,9 +62,13 @@ class Text:
         return [self.joined_by.join(text) for text in texts]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """What reaches the encoder: ids int32 (N, S) of texts that the runtime accepts."""
-        unknown = PAD if self.unknown is None else self.unknown
-        rows = [[self.spelled.get(token, unknown) for token in self.split(t)] for t in texts]
+        """What reaches the encoder: ids int32 (N, S) of texts, read as the runtime reads them."""
+        unknown, ids_of = PAD if self.unknown is None else self.unknown, self.spelled
+        alike = _alike(list(ids_of))
+        rows = [
+            [ids_of.get(t, ids_of.get(alike.get(_look(t)), unknown)) for t in self.split(text)]
+            for text in texts
+        ]
         ids = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
         for row, found in zip(ids, rows, strict=True):
             row[: len(found)] = found
@@ -67,7 +76,7 @@ class Text:
 
     def split(self, text: str) -> list[str]:
         """The tokens of a text, known or not."""
-        return text.split()
+        return _composed(text).split()
 
     def checked(self, texts: Sequence[str]) -> list[str]:
         """The texts as a list.
@@ -118,8 +127,17 @@ class Characters(Text):
     kind: ClassVar[str] = "translator"
     joined_by: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for token in self.spelled:
+            if unicodedata.category(token[0]).startswith("M"):
+                raise ModelError(
+                    f"Characters holds the mark U+{ord(token[0]):04X}, which belongs to the letter "
+                    "before it: use Symbols, with spaces between them"
+                )
+
     def split(self, text: str) -> list[str]:
-        return list(text)
+        return _characters(_composed(text))
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ class Image:
     """Pictures of any size, which reach the encoder as uint8 (N, height, width, 3).
 
     Raises:
-        ModelError: a size below 1.
+        ModelError: a size that is no whole number, or below 1.
     """
 
     height: int
@@ -135,8 +153,11 @@ class Image:
     kind: ClassVar[str] = "captioner"
 
     def __post_init__(self) -> None:
-        if not (self.height > 0 and self.width > 0):
-            raise ModelError(f"Image({self.height}, {self.width}): expected pixels, 1 or more")
+        for size in (self.height, self.width):
+            if not isinstance(size, Integral) or size < 1:
+                raise ModelError(
+                    f"Image({self.height!r}, {self.width!r}): expected pixels, 1 or more"
+                )
 
     def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """So many images of coarse noise."""
@@ -172,11 +193,22 @@ class Array:
         shape: of one example, None for a free axis. Default: that of the encoder's input, which
             a plain function does not tell.
         dtype: e.g. "int32". Default: that of the encoder's input.
+
+    Raises:
+        ModelError: sizes that are no whole numbers, or below 1.
     """
 
     shape: tuple[int | None, ...] | None = None
     dtype: str | None = None
     kind: ClassVar[str] = "array"
+
+    def __post_init__(self) -> None:
+        shape = () if self.shape is None else self.shape
+        sizes = shape if isinstance(shape, tuple | list) else [shape, 0]
+        if not all(size is None or (isinstance(size, Integral) and size > 0) for size in sizes):
+            raise ModelError(
+                f"Array({shape!r}): expected a size or None for each axis, as (None, 8)"
+            )
 
     def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Normal numbers, or whole numbers of 0 and 1; free axes get the size 5."""
@@ -235,7 +267,13 @@ class Target:
         check_tokens("vocabulary", self.tokens, ids, self.separator)
         if self.separator not in ("", " "):
             raise ModelError(f"separator {self.separator!r}: expected '' or ' '")
+        for special, i in ids.items():
+            object.__setattr__(self, special, None if i is None else int(i))
         if self.filler == self.end:
+            if self.pad is None:
+                raise ModelError(
+                    f"start and end are both {self.end}: expected a pad, for texts that have ended"
+                )
             raise ModelError(f"pad and end are both {self.end}: expected another pad, or None")
 
     @property

@@ -40,7 +40,8 @@ class Parity:
 
     Attributes:
         experiment, source: whose model, and which data it was compared on.
-        examples: number of test examples compared at each batch size.
+        examples: number of test examples compared at each batch size; of a reader's own
+            encoder-decoder all of them at once, and two batches of each smaller size.
         batch_sizes: the batch sizes.
         different_answers: how many labels (or strings) differ, over all batch sizes.
         max_difference: largest absolute difference of a probability (or a score).
@@ -346,5 +347,7 @@ def attention_difference(found: Found, expected: Found) -> float:
         padded = np.zeros((max(len(look), len(reference)), reference.shape[1]), np.float32)
         padded[: look.shape[0], : look.shape[1]] = look
         padded[: reference.shape[0]] -= reference
+        if np.isnan(padded).any():
+            return np.inf
         largest = max(largest, float(np.abs(padded).max()))
     return largest

@@ -30,6 +30,13 @@ def step(token, h):
     return {"logits": LOGITS(h), "h": h}
 
 
+def encoder_of_letters(source):
+    return {"h": ops.mean(LETTERS(source), 1)}
+
+
+LETTERS = layers.Embedding(8, 4)
+
+
 def refused(folder: Path, message: str, **changes) -> None:
     """Exports with these changes: one line, and no file."""
     arguments = {"encoder": encoder, "step": step, "vocabulary": VOCABULARY, "source": SOURCE}
@@ -57,6 +64,7 @@ def with_cache(source):
 
 DROPOUT = layers.Dropout(0.5, name="forgetful")
 NORMAL = layers.BatchNormalization(name="normal")
+PLAIN = layers.SimpleRNN(4, name="plain")
 STATEFUL = layers.LSTM(4, stateful=True, name="remembers")
 
 
@@ -74,6 +82,10 @@ def broken(token, h):
 
 def not_a_number(token, h):
     return {"logits": NAN(h), "h": h}
+
+
+def blind(token, h):
+    return step(token, h) | {"attention": (h - h) / ops.sum(h - h)}
 
 
 def without_end(token, h):
@@ -103,6 +115,7 @@ for layer, weight in ((NAN, np.nan), (INFINITE, np.inf)):
         (updates, "'normal' of the step is stateful or left in training mode"),
         (broken, r"the step cannot be traced \("),
         (not_a_number, "the weights 'lost/kernel' of the step hold NaN"),
+        (blind, "the step gives attention that is NaN"),
         (without_end, "the step gives logits that are NaN: look for infinite weights"),
         (
             lambda token, h: {"logits": LOGITS(h) + tf.raw_ops.Digamma(x=LOGITS(h)), "h": h},
@@ -124,6 +137,10 @@ def test_a_step_that_breaks_the_contract(changed, message: str, tmp_path: Path) 
             r"'t' .* \(\): expected the batch",
         ),
         (lambda source: {"h": STATEFUL(EMBEDDING(source))}, "stateful|cannot be traced"),
+        (
+            lambda source: {"h": PLAIN(EMBEDDING(source))},
+            r"x\.onnx could run without end \(Loop 'encoder/plain/Loop' has no bound",
+        ),
     ],
 )
 def test_an_encoder_that_breaks_the_contract(changed, message: str, tmp_path: Path) -> None:
@@ -145,6 +162,7 @@ def test_a_state_that_grows_along_two_axes(tmp_path: Path) -> None:
         ({"start": 6}, "start is 6, the vocabulary holds 6 strings: expected 0 to 5"),
         ({"end": -1}, "end is -1"),
         ({"pad": 2}, "pad and end are both 2"),
+        ({"start": 2, "pad": None}, "start and end are both 2: expected a pad"),
         ({"end": None}, "end is None: expected the id of a token"),
         ({"start": "a"}, "start is 'a': expected the id of a token, a whole number"),
         ({"start": True}, "start is True: expected the id of a token, a whole number"),
@@ -177,8 +195,16 @@ def test_sources_that_cannot_be() -> None:
         export.Words([*VOCABULARY, "two words"])
     with pytest.raises(ModelError, match="unknown is 9, the Characters holds 6"):
         export.Characters(VOCABULARY, unknown=9)
-    with pytest.raises(ModelError, match="expected pixels"):
-        export.Image(0, 10)
+    for size in (0, 2.5, "a"):
+        with pytest.raises(ModelError, match="expected pixels"):
+            export.Image(size, 10)
+    for shape in (5, (0,), ("a",)):
+        with pytest.raises(ModelError, match="expected a size or None for each axis"):
+            export.Array(shape, "int32")
+    with pytest.raises(ModelError, match="unknown is 0, which is padding"):
+        export.Symbols(VOCABULARY, unknown=0)
+    with pytest.raises(ModelError, match=r"the mark U\+093E, which belongs to the letter before"):
+        export.Characters([*VOCABULARY, "क", "ा"])
     with pytest.raises(ModelError, match="Symbols is None: expected a list"):
         export.Symbols(None)
 
@@ -264,6 +290,7 @@ FLOWERS = layers.GlobalMaxPooling2D()(OF_FLOWERS)
             keras.Model(OF_FLOWERS, NAN(LOGITS(FLOWERS[:, :1] @ ops.ones((1, 4)))[:, :4])),
             "hold NaN",
         ),
+        (keras.Model(OF_FLOWERS, ops.sigmoid(FLOWERS), name="m"), "'m' gives numbers from 0 to 1"),
         (keras.Model(OF_FLOWERS, FLOWERS * np.inf * 0, name="m"), "'m' gives NaN for 64 images"),
         (
             keras.Model(two := [OF_FLOWERS, keras.Input((8, 8, 3))], FLOWERS + ops.max(two[1])),
@@ -279,7 +306,9 @@ def test_a_model_that_is_no_classifier(model, message: str, tmp_path: Path) -> N
 
 def test_a_classifier_of_one_batch_size(tmp_path: Path) -> None:
     """The batch axis of the file is free, whatever Keras was told."""
-    fixed = keras.Sequential([keras.Input(batch_shape=(4, 8, 8, 3)), layers.GlobalMaxPooling2D()])
+    fixed = keras.Sequential(
+        [keras.Input(batch_shape=(4, 8, 8, 3)), layers.GlobalMaxPooling2D(), layers.Rescaling(9)]
+    )
     export.classifier(fixed, tmp_path / "x.onnx", labels=["r", "g", "b"])
     assert len(load(tmp_path / "x.onnx")(np.zeros((3, 8, 8, 3), np.uint8))) == 3
 
@@ -288,6 +317,22 @@ def test_a_classifier_of_unknown_size(tmp_path: Path) -> None:
     free = keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D()])
     with pytest.raises(ModelError, match=r"takes \(None, None, 3\): expected one input"):
         export.classifier(free, tmp_path / "x.onnx", labels=["r", "g", "b"])
+
+
+def test_examples_are_counted_once_and_read_as_the_runtime_reads_them(tmp_path: Path) -> None:
+    letters = export.Characters([*VOCABULARY[:4], "a", "b", "é", "ˈ"])
+    found = export.generator(
+        encoder_of_letters, step, tmp_path / "x.onnx", VOCABULARY, letters, ["e\u0301a", "'b"]
+    )
+    assert found.examples == 2
+    assert letters.encode(["e\u0301a", "'b"]).tolist() == [[6, 4], [7, 5]]
+
+
+def test_numbers_of_numpy(tmp_path: Path) -> None:
+    source, path = export.Symbols(VOCABULARY, unknown=np.int64(3)), tmp_path / "x.onnx"
+    numbers = {"start": np.int64(1), "end": np.int32(2), "length_penalty": np.float32(0.5)}
+    export.generator(encoder, step, path, VOCABULARY, source, strings=False, **numbers)
+    assert load(path).info["length_penalty"] == 0.5
 
 
 def test_nothing_heavy_is_imported_for_a_source() -> None:
