@@ -25,10 +25,10 @@ LIMITS = {
     "translator": "Characters that it has never seen are read as unknown, and a warning names "
     "them.",
     "words": "Words that it has never seen are read as unknown, and a warning names them.",
+    "captioner": "It describes everything in the words of its vocabulary.",
 }
 OF_THE_COURSE = {
     "translator": "It has seen short sentences only.",
-    "captioner": "It describes everything in the words of its training captions.",
 }
 
 
@@ -117,9 +117,8 @@ def limits(info: dict) -> Iterator[str]:
     if "unknown" in info and info["unknown"] is None:
         yield "What it has never seen it cannot read: an error names it."
     elif limit := LIMITS.get(kind_of(info)):
-        yield limit
-    if "edition" in info and kind_of(info) in OF_THE_COURSE:
-        yield OF_THE_COURSE[kind_of(info)]
+        more = OF_THE_COURSE.get(kind_of(info), "") if "edition" in info else ""
+        yield f"{limit} {more}".strip()
     if "max_length" in info:
         yield f"A text ends after {flat(info['max_length'])} tokens, unless more are asked for."
     if info.get("source") == "synthetic":
