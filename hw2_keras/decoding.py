@@ -47,7 +47,8 @@ def greedy(models: EncoderDecoder, source, max_length: int, length_penalty: floa
         UsageError: ``max_length`` < 1.
     """
     _check(max_length)
-    return _greedy(models, tf.convert_to_tensor(source), tf.constant(max_length), length_penalty)
+    exponent = tf.constant(length_penalty, tf.float32)  # as a number it would make another graph
+    return _greedy(models, tf.convert_to_tensor(source), tf.constant(max_length), exponent)
 
 
 def nucleus(
@@ -77,7 +78,8 @@ def nucleus(
         )
     if uniforms.size and not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise UsageError("uniforms holds numbers outside [0, 1): draw them with rng.random()")
-    return _nucleus(models, source, tf.constant(top_p, tf.float32), uniforms, length_penalty)
+    exponent = tf.constant(length_penalty, tf.float32)  # as a number it would make another graph
+    return _nucleus(models, source, tf.constant(top_p, tf.float32), uniforms, exponent)
 
 
 def beam(
@@ -105,7 +107,8 @@ def beam(
     _check(max_length)
     check_width(num_beams)
     source = tf.convert_to_tensor(source)
-    return _beam(models, source, tf.constant(max_length), num_beams, length_penalty)
+    exponent = tf.constant(length_penalty, tf.float32)  # as a number it would make another graph
+    return _beam(models, source, tf.constant(max_length), num_beams, exponent)
 
 
 def check_width(num_beams: int) -> None:
