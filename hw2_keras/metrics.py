@@ -144,25 +144,27 @@ class Metric(NamedTuple):
         higher_is_better: None for losses, which are no aim as such.
         measure: the function of predictions and references; None for what Keras measures.
         title: of the training losses, which have no split: what they are the mean of.
+        share: whether it goes from 0 to 1.
     """
 
     label: str
     higher_is_better: bool | None
     measure: Callable[[Sequence, Sequence], float] | None = None
     title: str = ""
+    share: bool = False
 
 
 METRICS = {
     "loss": Metric("loss", None, title="training loss, mean of the epoch"),
     "running_loss": Metric("running loss", None, title="training loss, running mean since epoch 1"),
-    "accuracy": Metric("accuracy", True),
-    "bleu4": Metric("BLEU-4", True, mean_bleu4),
+    "accuracy": Metric("accuracy", True, share=True),
+    "bleu4": Metric("BLEU-4", True, mean_bleu4, share=True),
     "error_rate": Metric("error rate", False, error_rate),
     "cer": Metric("CER", False, cer),
-    "wer": Metric("WER", False, wer),
+    "wer": Metric("WER", False, wer, share=True),
     "nucleus_cer": Metric("CER, nucleus", False),
-    "nucleus_wer": Metric("WER, nucleus", False),
-    "wer_at_3": Metric("WER@3, nucleus", False),
+    "nucleus_wer": Metric("WER, nucleus", False, share=True),
+    "wer_at_3": Metric("WER@3, nucleus", False, share=True),
 }
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -177,6 +179,14 @@ def metric(figure: str) -> Metric:
         if figure[start:] in METRICS:
             return METRICS[figure[start:]]
     raise UsageError(f"unknown figure {figure!r}: expected a split and one of {', '.join(METRICS)}")
+
+
+def is_share(figure: str) -> bool:
+    """Whether a figure of a run goes from 0 to 1; False also for what is no metric."""
+    try:
+        return metric(figure).share
+    except UsageError:
+        return False
 
 
 def label(figure: str) -> str:

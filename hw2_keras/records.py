@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import first_line
+from hw2_keras.metrics import is_share
 
 LARGEST_FILE = 16_000_000  # bytes; the largest record of the five reports has 8 kB
 LARGEST_NUMBER = 1e100  # what was computed in float32 is either smaller or not finite
@@ -30,6 +31,7 @@ Size = Annotated[int, Meta(ge=1, le=10**7)]
 Width = Annotated[int, Meta(ge=1, le=10**5)]  # of a layer: more would not fit into memory
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+StandardError = Annotated[float, Meta(ge=0, le=LARGEST_NUMBER)]
 # patterns rather than literals: their messages say what was expected
 Source = Annotated[str, Meta(pattern="^(synthetic|real)$")]
 Selection = Annotated[str, Meta(pattern="^(last|best)$")]
@@ -65,7 +67,7 @@ class RunRecord(Struct):
     finished_at: str | UnsetType = UNSET
     versions: dict[str, str] | UnsetType = UNSET
     device: dict[str, str] | UnsetType = UNSET
-    standard_errors: dict[str, float] | UnsetType = UNSET
+    standard_errors: dict[str, StandardError] | UnsetType = UNSET
 
 
 class Protocol(Struct):
@@ -144,11 +146,7 @@ def read_run_record(path: Path) -> dict[str, Any]:
     _check(path, content["protocol"], Protocol, remedy, "protocol")
     if unknown := checked["sizes"].keys() - dict(experiment.sizes).keys():
         raise _damaged(path, f"sizes: {sorted(unknown)[0]!r} is none of {experiment.name}", remedy)
-    for name in ("loss", "running_loss", experiment.metric):
-        if name not in content["metrics"]:
-            raise _damaged(path, f"metrics: no {name!r}", remedy)
-    for name, value in content["metrics"].items():
-        _check(path, value, STRUCTURED_METRICS.get(name, float), remedy, f"metrics.{name}")
+    _check_metrics(path, content["metrics"], experiment, remedy)
     return content | {
         key: value for key, value in checked.items() if key not in content and value is not UNSET
     }
@@ -255,6 +253,23 @@ def _check_experiment(path: Path, content: Any, remedy: str, place: str = "") ->
         return experiments[name]
     except UsageError as error:
         raise UsageError(printable(f"{path}: {error}")) from error
+
+
+def _check_metrics(path: Path, found: dict[str, Any], experiment: Experiment, remedy: str) -> None:
+    for name in ("loss", "running_loss", experiment.metric):
+        if name not in found:
+            raise _damaged(path, f"metrics: no {name!r}", remedy)
+    for name, value in found.items():
+        place = f"metrics.{name}"
+        _check(path, value, STRUCTURED_METRICS.get(name, float), remedy, place)
+        if is_share(name) and (value < 0 or value > 1):  # of a diverged run it may be NaN
+            raise _damaged(path, f"{place}: Expected a share, 0 to 1", remedy)
+        if name == "test_confusion" and not _is_confusion(value):
+            raise _damaged(path, f"{place}: Expected counts of classes by classes", remedy)
+
+
+def _is_confusion(rows: list[list[int]]) -> bool:
+    return all(len(row) == len(rows) for row in rows) and sum(map(sum, rows)) > 0
 
 
 def _check(path: Path, content: Any, schema: Any, remedy: str, place: str = "") -> Any:

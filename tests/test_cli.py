@@ -1,7 +1,9 @@
 """The command line: what it prints, how it fails, and what it costs to start."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -163,6 +165,17 @@ def test_missing_data_says_how_to_get_it(
     assert "intel_landscapes.v2.npz under HW2_DATA_DIR" in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_record_without_confusion_matrix_is_not_drawn(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    older = json.loads((small_run.path / "run.json").read_text())
+    del older["metrics"]["test_confusion"]
+    shutil.copytree(small_run.path, tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(older))
+    assert main(["plot", str(tmp_path / "run")]) == 2
+    assert "has no test_confusion" in capsys.readouterr().err
 
 
 def test_plot_draws_the_pictures_again(small_run: Run, capsys: pytest.CaptureFixture) -> None:

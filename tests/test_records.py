@@ -73,6 +73,9 @@ def test_a_diverged_run_may_hold_figures_that_are_not_finite(tmp_path: Path) -> 
         ({"training_seconds": float("nan")}, "(training_seconds: Expected 'float' >= 0.0)"),
         ({"metrics": {"loss": 1, "running_loss": 1}}, "(metrics: no 'val_accuracy')"),
         ({"vocabularies": {"../x": "0"}}, "Expected 'str' matching regex '^(source|target)$'"),
+        ({"standard_errors": {"test_accuracy": float("nan")}}, "Expected 'float' >= 0.0"),
+        ({"standard_errors": {"test_accuracy": -0.1}}, "Expected 'float' >= 0.0"),
+        ({"standard_errors": {"test_accuracy": 1e200}}, "Expected 'float' <= 1e+100"),
         ({"experiment": "parameter_cnn"}, "parameter_cnn is counted, not trained"),
         ({"experiment": "kmnist_can"}, "did you mean 'kmnist_cnn'?"),
         ({"experiment": ["p2g"]}, "(experiment: Expected 'str', got 'array')"),
@@ -86,6 +89,37 @@ def test_the_message_names_file_key_and_remedy(tmp_path: Path, change: dict, mes
         records.read_run_record(file)
     assert message in str(raised.value)
     assert_one_line(raised.value, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("test_accuracy", 1.5, "0 to 1"),
+        ("val_accuracy", -1, "0 to 1"),
+        ("test_beam5_bleu4", 1.01, "0 to 1"),
+        ("test_confusion", [], "classes by classes"),
+        ("test_confusion", [[0, 0], [0, 0]], "classes by classes"),
+        ("test_confusion", [[1, 2], [3]], "classes by classes"),
+        ("test_confusion", [[1, 2]], "classes by classes"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_one_line(
+    tmp_path: Path, name: str, value: object, message: str
+) -> None:
+    content, file = json.loads((RUN / "run.json").read_text()), tmp_path / "run.json"
+    content["metrics"][name] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=message) as raised:
+        records.read_run_record(file)
+    assert f"metrics.{name}" in str(raised.value)
+    assert_one_line(raised.value, file)
+
+
+def test_error_rates_may_be_above_1_and_figures_of_a_diverged_run_nan(tmp_path: Path) -> None:
+    content, file = json.loads((RUN / "run.json").read_text()), tmp_path / "run.json"
+    content["metrics"] |= {"test_cer": 1.5, "val_loss": 7.0, "test_accuracy": float("nan")}
+    file.write_text(json.dumps(content))
+    assert records.read_run_record(file)["metrics"]["test_cer"] == 1.5
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from hw2_keras import decoding, metrics
 from hw2_keras.data import load_data
+from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Reported
 from hw2_keras.plots import curves, of_images, of_texts, of_theory, style
 from hw2_keras.plots.of_texts import ExampleRow
@@ -56,7 +57,14 @@ def illustrate_sweep(sweep: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def classifier_plots(run: Run) -> dict[str, Figure]:
-    """Filters, confusion matrix and misclassified test images of one run."""
+    """Filters, confusion matrix and misclassified test images of one run.
+
+    Raises:
+        UsageError: its record has no confusion matrix, as an older one may; see also `Run.data`
+            and `Run.models`.
+    """
+    if "test_confusion" not in run.metrics:
+        raise UsageError(f"{run.path} has no test_confusion in its record: train again")
     data, model = run.data(), run.model()
     drawn = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
