@@ -184,7 +184,7 @@ def read_history(path: Path, *needed: str) -> dict[str, list[float]]:
 
 def read_beam_rows(path: Path) -> list[dict[str, Any]]:
     """Reads the rows of a ``beam_search.json``; errors as in ``read_run_record``."""
-    remedy = "repeat 'beams'"
+    remedy = "delete it and repeat 'beams'"
     rows = _read_json(path, remedy)
     _check(path, rows, list[dict[str, Any]], remedy)
     for number, row in enumerate(rows, 1):

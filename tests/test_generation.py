@@ -147,6 +147,25 @@ def test_beam_study_covers_widths_and_normalisation(
     assert "p2g_attention" in beams.table(rows)
 
 
+def beam_row(experiment: str, seed: int, value: float) -> dict:
+    place = {"experiment": experiment, "seed": seed, "source": "real", "num_beams": 1}
+    figures = {"length_normalisation": True, "seconds": 1.0, "length": 1.0, "test_cer": value}
+    return place | figures
+
+
+def test_a_beam_study_keeps_the_rows_of_other_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    beams.write([beam_row("p2g", 42, 0.3), beam_row("p2g", 43, 0.4)], tmp_path)
+    beams.write([beam_row("p2g_attention", 42, 0.2), beam_row("p2g", 43, 0.5)], tmp_path)
+    found = {(r["experiment"], r["seed"]): r["test_cer"] for r in beams.read(tmp_path)}
+    assert found == {("p2g", 42): 0.3, ("p2g", 43): 0.5, ("p2g_attention", 42): 0.2}
+    (tmp_path / "beam_search.json").write_text("[{]")
+    committed = "results/p2g-real-rate0.003-epochs20-seed42"
+    assert main(["beams", committed, "--out", str(tmp_path)]) == 2
+    assert "delete it and repeat 'beams'" in capsys.readouterr().err
+
+
 def test_pictures_of_both_models(speller: Run, tmp_path: Path) -> None:
     names = {path.stem for path in of_runs.illustrate(speller)}
     assert names == {"curves", "examples", "attention_1", "attention_2", "attention_3"}

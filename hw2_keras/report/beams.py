@@ -9,6 +9,8 @@ from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
 from hw2_keras.plots import curves, style
 from hw2_keras.plots.curves import BeamRow
+from hw2_keras.records import read_beam_rows
+from hw2_keras.report.results import BEAMS, setting
 from hw2_keras.report.tables import format_table
 from hw2_keras.runs import Run
 from hw2_keras.training import TASKS, sequences
@@ -73,20 +75,26 @@ def length_ratio(texts: Sequence[str], truth: Sequence, vocabulary: Vocabulary) 
     return sum(map(count, texts)) / sum(sum(map(count, g)) / len(g) for g in references)
 
 
+def read(folder: Path) -> list[dict]:
+    """The rows that a folder has already; errors as in ``records.read_beam_rows``."""
+    return read_beam_rows(folder / BEAMS) if (folder / BEAMS).exists() else []
+
+
 def write(rows: Sequence[dict], folder: Path) -> list[Path]:
-    """Writes ``beam_search.json`` and its figure into a folder and returns the paths."""
+    """Adds rows to a folder's ``beam_search.json``, draws all that it holds, returns the paths.
+
+    A row takes the place of an older one of its setting. Errors: see `read`.
+    """
+    every = {setting(row): row for row in [*read(folder), *rows]}
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "beam_search.json", list(rows))
+    files.write_json(folder / BEAMS, list(every.values()))
     drawn = [
         BeamRow(row["experiment"], name, row["num_beams"], row["length_normalisation"], value)
-        for row in rows
+        for row in every.values()
         for name, value in row.items()
         if name.startswith("test_") and name != "test_wer"
     ]
-    return [
-        folder / "beam_search.json",
-        style.save(curves.beam_plot(drawn), folder / "beam_search")[0],
-    ]
+    return [folder / BEAMS, style.save(curves.beam_plot(drawn), folder / "beam_search")[0]]
 
 
 def table(rows: Sequence[dict]) -> str:

@@ -131,7 +131,7 @@ def read_results(folder: Path) -> Results:
         return found
 
     runs = sorted(read(RECORD, _read_run), key=_order)
-    beams = {_setting(row): row for rows in read(BEAMS, read_beam_rows) for row in rows}
+    beams = {setting(row): row for rows in read(BEAMS, read_beam_rows) for row in rows}
     return Results(
         folder,
         tuple(run for run in runs if not run.departures),
@@ -198,6 +198,12 @@ def rounded(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
+def setting(row: dict[str, Any]) -> tuple:
+    """What a row of a beam study measured; a later row of the same replaces an earlier one."""
+    keys = ("experiment", "source", "seed", "num_beams", "length_normalisation")
+    return tuple(row[key] for key in keys)
+
+
 def _read_run(path: Path) -> Run:
     run = open_run(path.parent)
     _ = run.history  # read now, so that a damaged one is reported and not met halfway
@@ -223,11 +229,6 @@ def _check_png(path: Path) -> Path:
         reason = error.strerror or error
         raise UsageError(printable(f"cannot read {path} ({reason}): draw it again")) from error
     raise UsageError(printable(f"{path} is no PNG file: draw it again"))
-
-
-def _setting(row: dict[str, Any]) -> tuple:
-    keys = ("experiment", "source", "seed", "num_beams", "length_normalisation")
-    return tuple(row[key] for key in keys)
 
 
 def _order(run: Run) -> tuple:
