@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hw2_keras._version import __version__
 from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import experiments
 from hw2_keras.files import check_folder
+
+if TYPE_CHECKING:
+    from hw2_keras.runs import Run
 
 LONGEST_LINE = 1_000  # characters of a message
 
@@ -254,7 +257,8 @@ def train(options: argparse.Namespace) -> None:
     )
     print(printable(tables.heading(run)))
     print(tables.run_table(run))
-    print_files(run.path, of_runs.illustrate(run))
+    if has_weights([run]):
+        print_files(run.path, of_runs.illustrate(run))
 
 
 def sweep(options: argparse.Namespace) -> None:
@@ -269,7 +273,18 @@ def sweep(options: argparse.Namespace) -> None:
     print(tables.sweep_table(found))
     epochs = found[0].record["protocol"]["epochs"]
     name = f"{options.name}-{options.source}-epochs{epochs}-seed{options.seed}-sweep"
-    print_files(options.out / name, of_runs.illustrate_sweep(found, options.out / name))
+    if has_weights(found):
+        print_files(options.out / name, of_runs.illustrate_sweep(found, options.out / name))
+
+
+def has_weights(found: "Sequence[Run]") -> bool:
+    """Whether finished runs can be drawn; where one cannot, a line says so."""
+    from hw2_keras.runs import WEIGHTS
+
+    bare = [run.path for run in found if not os.path.lexists(run.path / WEIGHTS)]
+    if bare:
+        print(printable(f"plots: left out, {bare[0]} has no {WEIGHTS}"), file=sys.stderr)
+    return not bare
 
 
 def reproduce(options: argparse.Namespace) -> int:

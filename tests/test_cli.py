@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hw2_keras.cli import main
-from hw2_keras.runs import Run
+from hw2_keras.runs import Run, folder_name
 
 
 def test_list_shows_every_experiment(capsys: pytest.CaptureFixture) -> None:
@@ -176,6 +176,23 @@ def test_a_record_without_confusion_matrix_is_not_drawn(
     (tmp_path / "run" / "run.json").write_text(json.dumps(older))
     assert main(["plot", str(tmp_path / "run")]) == 2
     assert "has no test_confusion" in capsys.readouterr().err
+
+
+def test_runs_whose_weights_are_not_kept_print_their_table_without_plots(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for rate in small_run.experiment.learning_rates:
+        folder = tmp_path / folder_name("kmnist_cnn", "synthetic", rate, 2, 42)
+        shutil.copytree(small_run.path, folder, ignore=shutil.ignore_patterns("model*", "plots"))
+        record = json.loads((folder / "run.json").read_text())
+        record["protocol"]["learning_rate"] = rate
+        (folder / "run.json").write_text(json.dumps(record))
+    for command in ("train", "sweep"):
+        assert main([command, "kmnist_cnn", "--epochs", "2", "--out", str(tmp_path)]) == 0
+        shown = capsys.readouterr()
+        assert "this run" in shown.out and "written to" not in shown.out
+        assert "plots: left out" in shown.err and "has no model.weights.h5" in shown.err
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_plot_draws_the_pictures_again(small_run: Run, capsys: pytest.CaptureFixture) -> None:
