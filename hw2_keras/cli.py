@@ -372,6 +372,7 @@ def beams(options: argparse.Namespace) -> None:
     found = [open_run(path) for path in options.runs]
     with quiet_start():
         from hw2_keras.report import beams
+    beams.check(found)
     beams.read(options.out)  # a damaged file, before the long work
     # Every width is a graph of its own, which TensorFlow would warn about.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

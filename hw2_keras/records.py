@@ -35,6 +35,7 @@ StandardError = Annotated[float, Meta(ge=0, le=LARGEST_NUMBER)]
 # patterns rather than literals: their messages say what was expected
 Source = Annotated[str, Meta(pattern="^(synthetic|real)$")]
 Selection = Annotated[str, Meta(pattern="^(last|best)$")]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # sha256
 Side = Annotated[str, Meta(pattern="^(source|target)$")]
 
 
@@ -49,7 +50,7 @@ class RunRecord(Struct):
 
     experiment: Name
     source: Source
-    fingerprint: str
+    fingerprint: Digest
     finished: bool
     best_of_sweep: bool
     protocol: dict[str, Any]

@@ -175,6 +175,25 @@ def folder_name(name: str, source: str, learning_rate: float, epochs: int, seed:
     return f"{name}-{source}-rate{learning_rate:g}-epochs{epochs}-seed{seed}"
 
 
+def by_seeds(found: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, by what tells them from the others.
+
+    That is the experiment's name, and of data, rate and epochs whatever differs between its runs.
+    """
+    settings = [(run.experiment.name, *_setting(run)) for run in found]
+    groups: dict[str, list[Run]] = {}
+    for run, (name, *words) in zip(found, settings, strict=True):
+        others = [other for other in settings if other[0] == name]
+        told = [word for i, word in enumerate(words, 1) if any(o[i] != word for o in others)]
+        groups.setdefault(", ".join([name, *told]), []).append(run)
+    return groups
+
+
+def _setting(run: Run) -> tuple[str, ...]:
+    data = f"{run.record['source']} data {run.record['fingerprint'][:8]}"
+    return data, f"rate {run.learning_rate:g}", f"{run.record['protocol']['epochs']} epochs"
+
+
 def open_run(path: str | os.PathLike) -> Run:
     """Opens a finished run from its folder.
 

@@ -166,6 +166,17 @@ def test_a_beam_study_keeps_the_rows_of_other_runs(
     assert "delete it and repeat 'beams'" in capsys.readouterr().err
 
 
+def test_a_beam_study_keeps_data_apart_and_refuses_two_runs_of_one_seed(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    rows = [beam_row("p2g", 42, 0.2), beam_row("p2g", 42, 0.6) | {"source": "synthetic"}]
+    shown = beams.table(rows)
+    assert "cer 0.2000" in shown and "cer 0.6000" in shown and "p2g, synthetic data" in shown
+    run = "results/p2g-real-rate0.003-epochs20-seed42"
+    assert main(["beams", run, run]) == 2
+    assert "are the same experiment, data and seed" in capsys.readouterr().err
+
+
 def test_pictures_of_both_models(speller: Run, tmp_path: Path) -> None:
     names = {path.stem for path in of_runs.illustrate(speller)}
     assert names == {"curves", "examples", "attention_1", "attention_2", "attention_3"}

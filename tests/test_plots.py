@@ -411,3 +411,20 @@ def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UsageError, match="expected a writable folder"):
         style.save(curves.curves(history(), "t"), tmp_path / "taken" / "curves")
+
+
+def test_runs_at_other_rates_are_no_seeds_of_one_curve(tmp_path, monkeypatch):
+    from hw2_keras.plots import of_runs
+    from hw2_keras.runs import open_run
+
+    drawn = []
+    monkeypatch.setattr(of_runs, "_save", lambda figures, folder: drawn.extend(figures.items()))
+    results = Path(__file__).parents[1] / "results"
+    names = ("rate1e-05-epochs20-seed42", *(f"rate0.0005-epochs20-seed{s}" for s in (42, 43)))
+    of_runs.compare([open_run(results / f"kmnist_cnn-real-{name}") for name in names], tmp_path)
+    ((name, figure),) = drawn
+    assert name == "kmnist_cnn_val_accuracy"
+    assert list(lines(figure.axes[0])) == [
+        "kmnist_cnn, rate 1e-05",
+        "kmnist_cnn, rate 0.0005 (mean of 2 seeds ± 1 s.d.)",
+    ]

@@ -463,3 +463,28 @@ def test_what_a_reported_figure_belongs_to_is_said_beside_other_runs(tmp_path: P
     )
     assert "report 001  " in tables.sweep_table([full])
     assert "report 001 (15 epochs)" in tables.sweep_table([small])
+
+
+def test_seeds_share_a_row_and_other_rates_and_data_do_not(tmp_path: Path) -> None:
+    def opened(seed: int, **changes: object) -> runs.Run:
+        return open_run(write_run(tmp_path, seed=seed, **changes))
+
+    diverged = {"loss": 1, "running_loss": 1, "val_cer": float("nan")}
+    found = [
+        *(opened(seed) for seed in (42, 43)),
+        *(opened(seed, learning_rate=0.01, metrics=diverged) for seed in (44, 45)),
+        opened(46, source="synthetic"),
+    ]
+    lines = tables.seeds_table(found).splitlines()
+    rows = [line for line in lines if line.startswith("p2g") and "val_cer" in line]
+    assert ["42, 43" in rows[0], "44, 45" in rows[1], "46" in rows[2]] == [True] * 3
+    assert "rate 0.003" in rows[0] and "0.2500 ± 0.0000" in rows[0]
+    assert "rate 0.01" in rows[1] and "not finite" in rows[1]
+    assert "synthetic data" in rows[2] and "real data" in rows[0]
+
+
+def test_infinities_of_both_signs_are_diverged_on_the_page(tmp_path: Path) -> None:
+    for seed, value in ((42, float("inf")), (43, -float("inf"))):
+        metrics = {"loss": 1, "running_loss": 1, "val_cer": 1.0, "test_cer": value}
+        write_run(tmp_path, seed=seed, metrics=metrics)
+    assert "diverged" in page.render(read_results(tmp_path))

@@ -13,7 +13,7 @@ from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Reported
 from hw2_keras.plots import curves, of_images, of_texts, of_theory, style
 from hw2_keras.plots.of_texts import ExampleRow
-from hw2_keras.runs import Run
+from hw2_keras.runs import Run, by_seeds
 from hw2_keras.training import captioning, classification, sequences
 
 ATTENTION_MAPS = 3  # test examples whose attention is drawn
@@ -135,14 +135,14 @@ def compare(compared: Sequence[Run], folder: Path) -> list[Path]:
     """Draws the validation metric of several runs in one plot, seeds as a band.
 
     Args:
-        compared: runs of experiments with the same validation metric.
+        compared: runs of experiments with the same validation metric; those that differ in their
+            seed alone share a curve, see `runs.by_seeds`.
         folder: where ``NAMES_val_METRIC.png`` goes.
     """
-    histories: dict[str, list] = {}
-    for run in compared:
-        histories.setdefault(run.experiment.name, []).append(run.history)
+    histories = {n: [run.history for run in group] for n, group in by_seeds(compared).items()}
     metric = compared[0].experiment.metric
-    name = f"{'_and_'.join(histories)}_{metric}"
+    names = dict.fromkeys(run.experiment.name for run in compared)
+    name = f"{'_and_'.join(names)}_{metric}"
     return _save({name: curves.metric_curves(histories, metric)}, folder)
 
 

@@ -89,7 +89,7 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / BEAMS, list(every.values()))
     drawn = [
-        BeamRow(row["experiment"], name, row["num_beams"], row["length_normalisation"], value)
+        BeamRow(_title(row), name, row["num_beams"], row["length_normalisation"], value)
         for row in every.values()
         for name, value in row.items()
         if name.startswith("test_") and name != "test_wer"
@@ -97,11 +97,32 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     return [folder / BEAMS, style.save(curves.beam_plot(drawn), folder / "beam_search")[0]]
 
 
+def check(found: Sequence[Run]) -> None:
+    """Checks that no two runs have rows of the same setting: the later would replace the earlier.
+
+    Raises:
+        UsageError: two runs of one experiment, one source and one seed.
+    """
+    seen: dict[tuple, Run] = {}
+    for run in found:
+        key = (run.experiment.name, run.record["source"], run.record["protocol"]["seed"])
+        if key in seen:
+            raise UsageError(
+                f"{seen[key].path} and {run.path} are the same experiment, data and seed: measure "
+                "one of them into another --out"
+            )
+        seen[key] = run
+
+
+def _title(row: dict) -> str:
+    return row["experiment"] + (", synthetic data" if row["source"] == "synthetic" else "")
+
+
 def table(rows: Sequence[dict]) -> str:
     """The rows as text: a line per model and setting, mean over the seeds."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
-        key = (row["experiment"], row["num_beams"], row["length_normalisation"])
+        key = (_title(row), row["num_beams"], row["length_normalisation"])
         groups.setdefault(key, []).append(row)
     lines = [["model", "beams", "length norm", "seeds", "length", "metrics (test)"]]
     for (name, width, normalised), group in groups.items():

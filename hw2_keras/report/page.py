@@ -239,7 +239,7 @@ def _glance_row(
     ours = next((f for f in here if f.runs), None)
     printed = {f.reported.report: f.reported.value for f in here}
     rivals = list(printed.values())
-    if ours and not ours.notes and math.isfinite(fmean(ours.values)):
+    if ours and not ours.notes and all(map(math.isfinite, ours.values)):
         rivals.append(fmean(ours.values))
     best = max(rivals, key=lambda value: direction(metric) * value, default=None)
     remark = metrics.label(metric) + ("" if direction(metric) > 0 else ", lower is better")
@@ -253,9 +253,9 @@ def _glance_row(
 
 
 def _ours(figure: Figure, best: float | None) -> Cell:
-    mean = fmean(figure.values)
-    if not math.isfinite(mean):
+    if not all(map(math.isfinite, figure.values)):
         return Cell("diverged")
+    mean = fmean(figure.values)
     if figure.notes:
         return Cell(spread(figure.values), mean, "other data: " + "; ".join(figure.notes))
     return Cell(spread(figure.values), mean, mark=_best(mean, best))

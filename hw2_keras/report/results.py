@@ -3,6 +3,7 @@
 Reads JSON and CSV only: neither Keras nor TensorFlow is imported.
 """
 
+import math
 import os
 import stat
 import statistics
@@ -189,6 +190,8 @@ def rate_of(experiment: Experiment, reported: Reported) -> float:
 
 def spread(values: list[float], digits: int = 4) -> str:
     """The mean, and the sample standard deviation where there are several values."""
+    if not all(map(math.isfinite, values)):  # of runs that diverged
+        return "not finite"
     mean = rounded(statistics.fmean(values), digits)
     return mean + (f" ± {rounded(statistics.stdev(values), digits)}" if len(values) > 1 else "")
 

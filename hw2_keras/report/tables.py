@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hw2_keras.metrics import label
 from hw2_keras.report.results import spread
 from hw2_keras.report.text import format_table
-from hw2_keras.runs import Run
+from hw2_keras.runs import Run, by_seeds
 
 
 def sweep_table(sweep: Sequence[Run]) -> str:
@@ -54,13 +54,11 @@ def seeds_table(found: Sequence[Run]) -> str:
     """One row per experiment and figure: mean ± standard deviation over its seeds, and reported.
 
     Args:
-        found: finished runs; those of one experiment are its seeds.
+        found: finished runs; those that differ in their seed alone share a row, see
+            `runs.by_seeds`.
     """
     rows = [["experiment", "seeds", "figure", "this", f"reported{_of(found)}"]]
-    groups: dict[str, list[Run]] = {}
-    for run in found:
-        groups.setdefault(run.experiment.name, []).append(run)
-    for name, group in groups.items():
+    for name, group in by_seeds(found).items():
         seeds = ", ".join(str(run.record["protocol"]["seed"]) for run in group)
         for metric in (group[0].experiment.metric, *test_metrics(group[0])):
             values = [run.metrics[metric] for run in group if metric in run.metrics]
