@@ -327,6 +327,14 @@ def test_bad_caption_files_are_refused(folders, values, message):
         captions.load_real("sydney")
 
 
+def test_an_image_named_twice_does_not_repeat_its_references(folders):
+    folder = write_sydney(folders)
+    for name in ("219.tif", ""):
+        change(folder / "val.json", images_names=[name] * 2, all_refs={name: [["a", "sea"]]})
+        with pytest.raises(UsageError, match=rf"val\.json: image '{name}' is named twice"):
+            captions.load_real("sydney")
+
+
 def test_captions_that_are_not_json_or_not_utf8_are_refused(folders):
     folder = write_sydney(folders)
     change(folder / "val.json", all_refs={})

@@ -89,6 +89,11 @@ def test_batches_refuse_long_texts_and_nothing():
         LETTERS.encode_batch([])
 
 
+def test_one_long_text_among_many_is_no_huge_batch():
+    with pytest.raises(UsageError, match=r"200,001 texts, the longest of 1,000 tokens, take"):
+        LETTERS.encode_batch(["a"] * 200_000 + ["a" * 1_000])
+
+
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
 @pytest.mark.parametrize("vocabulary", [WORDS, LETTERS])
 def test_blank_texts_are_refused(vocabulary, text):

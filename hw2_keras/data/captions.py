@@ -10,6 +10,7 @@ then the words of the training captions in order of first appearance.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from hw2_keras.data.readers import (
     reading,
     require,
 )
-from hw2_keras.data.sources import data_dir, fingerprint, missing, not_found, tfds_dir
+from hw2_keras.data.sources import data_dir, fingerprint, missing, not_found, one_line, tfds_dir
 from hw2_keras.data.synthetic import scenes
 from hw2_keras.data.vocabulary import Vocabulary
 from hw2_keras.errors import UsageError
@@ -165,7 +166,8 @@ def read_captions(path: Path) -> tuple[list[str], list[str]]:
     ``all_refs``, lists of captions by image name, in the order of ``images_names``.
 
     Raises:
-        UsageError: the file is missing, has another layout, no captions, or a blank one.
+        UsageError: the file is missing, has another layout, no captions, a blank one, or names an
+            image twice beside ``all_refs``.
     """
     expected = "the course's JSON, images_names with captions_tokens or all_refs"
     require(path, expected)
@@ -173,6 +175,11 @@ def read_captions(path: Path) -> tuple[list[str], list[str]]:
     with reading(path, expected):
         names = content["images_names"]
         if "all_refs" in content:
+            if twice := [name for name, n in Counter(names).items() if n > 1]:
+                raise UsageError(
+                    f"{path}: image {one_line(str(twice[0]))!r} is named twice, expected each "
+                    "image once beside all_refs; correct the file"
+                )
             rows = [(name, tokens) for name in names for tokens in content["all_refs"][name]]
         else:
             rows = list(zip(names, content["captions_tokens"], strict=True))

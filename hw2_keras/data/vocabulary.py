@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from hw2_keras.data.readers import check_text, read_json, reading
+from hw2_keras.data.readers import MAX_ARRAY_BYTES, check_text, read_json, reading
 from hw2_keras.data.sources import fingerprint
 from hw2_keras.errors import UsageError
 from hw2_keras.files import write_atomically
@@ -125,7 +125,8 @@ class Vocabulary:
             max_length: T; default: the longest text's number of tokens.
 
         Raises:
-            UsageError: no texts, a blank one, or one longer than ``max_length``.
+            UsageError: no texts, a blank one, one longer than ``max_length``, or more than 512 MiB
+                of ids: one long text among very many.
         """
         rows = [self.encode(text) for text in texts]
         if not rows:
@@ -136,6 +137,11 @@ class Vocabulary:
             text = texts[[len(row) for row in rows].index(longest)]
             raise UsageError(
                 f"{text!r} has {longest} tokens, expected at most {length}: shorten the text"
+            )
+        if (size := 4 * len(rows) * length) > MAX_ARRAY_BYTES:
+            raise UsageError(
+                f"{len(rows):,} texts, the longest of {longest:,} tokens, take {size:,} bytes as "
+                f"ids, expected at most {MAX_ARRAY_BYTES:,}: leave the longest texts out"
             )
         batch = np.full((len(rows), length), PAD, np.int32)
         for row, ids in zip(batch, rows, strict=True):
