@@ -16,10 +16,15 @@ from hw2_keras.data.sources import fingerprint
 from hw2_keras.data.synthetic import number_words, spelling
 from hw2_keras.data.vocabulary import Vocabulary
 
+PUBLIC_NOTE = f"split by RandomState({SPLIT_SEED}): another draw than the course's"
+
 
 @dataclass(frozen=True)
 class PairData:
-    """A data set of pairs; the vocabularies are those of the training split."""
+    """A data set of pairs; the vocabularies are those of the training split.
+
+    ``notes`` say where it departs from the homework's protocol.
+    """
 
     name: str
     source: str
@@ -65,8 +70,7 @@ def load_real(name: str, seed: int = 42) -> PairData:
         return record(name, "real", f"{path.name} in HW2_DATA_DIR", splits)
     from hw2_keras.data.pairs_tfds import read_public
 
-    origin = f"{layout.url}, split with RandomState({SPLIT_SEED}): another draw than the course's"
-    return record(name, "real", origin, read_public(name))
+    return record(name, "real", layout.url, read_public(name), (PUBLIC_NOTE,))
 
 
 @lru_cache(maxsize=8)
@@ -78,7 +82,13 @@ def load_synthetic(name: str, seed: int = 42) -> PairData:
     return record(name, "synthetic", origin, splits)
 
 
-def record(name: str, source: str, origin: str, splits: Sequence[PairSplit]) -> PairData:
+def record(
+    name: str,
+    source: str,
+    origin: str,
+    splits: Sequence[PairSplit],
+    notes: tuple[str, ...] = (),
+) -> PairData:
     """Make the record of the three splits; vocabularies and fingerprint are derived."""
     train, val, test = splits
     texts = ("\n".join(side) for split in splits for side in split)
@@ -92,6 +102,7 @@ def record(name: str, source: str, origin: str, splits: Sequence[PairSplit]) -> 
         test,
         Vocabulary.from_texts(train.source, LAYOUTS[name].source_separator),
         Vocabulary.from_texts(train.target, ""),
+        notes,
     )
 
 
