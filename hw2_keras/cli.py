@@ -255,7 +255,7 @@ def train(options: argparse.Namespace) -> None:
         options.out,
         options.encoder,
     )
-    print(printable(tables.heading(run)))
+    print(tables.heading(run))
     print(tables.run_table(run))
     if has_weights([run]):
         print_files(run.path, of_runs.illustrate(run))
@@ -326,7 +326,7 @@ def evaluate(options: argparse.Namespace) -> None:
         "beam": f"beam search of width {given.get('num_beams')}",
         "nucleus": f"nucleus sampling of {given.get('top_p')}",
     }
-    print(printable(tables.heading(run)))
+    print(tables.heading(run))
     print(tables.run_table(measured, by[options.search]))
 
 

@@ -488,3 +488,13 @@ def test_infinities_of_both_signs_are_diverged_on_the_page(tmp_path: Path) -> No
         metrics = {"loss": 1, "running_loss": 1, "val_cer": 1.0, "test_cer": value}
         write_run(tmp_path, seed=seed, metrics=metrics)
     assert "diverged" in page.render(read_results(tmp_path))
+
+
+def test_no_name_of_a_record_reaches_the_terminal_raw(tmp_path: Path) -> None:
+    evil = "\x1b[2J\nhw2: fake"
+    metrics = {"loss": 1, "running_loss": 1, "val_cer": 0.3, f"test_{evil}": 0.5}
+    run = open_run(write_run(tmp_path, metrics=metrics, divergence=evil, origin=evil, notes=[evil]))
+    shown = tables.run_table(run), tables.seeds_table([run]), tables.sweep_table([run])
+    for text in (*shown, tables.heading(run)):
+        assert r"\x1b[2J\nhw2: fake" in text
+        assert all(line.isprintable() for line in text.splitlines())

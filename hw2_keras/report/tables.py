@@ -6,6 +6,7 @@ stands beside a run at another rate; beside one of other data or epochs the head
 
 from collections.abc import Sequence
 
+from hw2_keras.errors import printable
 from hw2_keras.metrics import label
 from hw2_keras.report.results import spread
 from hw2_keras.report.text import format_table
@@ -75,7 +76,7 @@ def heading(run: Run) -> str:
     """What a run is, in one line: experiment, data and where they came from, seed, time."""
     record = run.record
     notes = "".join(f"; {note}" for note in record["notes"])
-    return (
+    return printable(
         f"{record['experiment']}: {record['source']} data ({record['origin']}{notes}), "
         f"{record['protocol']['epochs']} epochs, seed {record['protocol']['seed']}, "
         f"{record['training_seconds']:.0f} s"

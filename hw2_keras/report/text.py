@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from hw2_keras.errors import printable
+
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of strings as aligned text, the first one underlined."""
+    """Rows of strings as aligned text, the first one underlined; control characters escaped."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))
