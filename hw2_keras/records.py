@@ -138,13 +138,15 @@ def read_run_record(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: one line with the file, the key, what was expected and what to do.
     """
-    remedy = "restore it or train again"
+    remedy = "restore it, or delete it and train again"
     content = _read_json(path, remedy)
     experiment = _check_experiment(path, content, remedy)
     if experiment.task == "counting":
         raise _damaged(path, f"experiment: {experiment.name} is counted, not trained", remedy)
     checked = msgspec.structs.asdict(_check(path, content, RunRecord, remedy))
     _check(path, content["protocol"], Protocol, remedy, "protocol")
+    if not checked["finished"]:  # nothing writes that: an unfinished run has no record
+        raise _damaged(path, f"it is of an unfinished run of {experiment.name}", remedy)
     if unknown := checked["sizes"].keys() - dict(experiment.sizes).keys():
         raise _damaged(path, f"sizes: {sorted(unknown)[0]!r} is none of {experiment.name}", remedy)
     _check_metrics(path, content["metrics"], experiment, remedy)
@@ -163,7 +165,7 @@ def read_history(path: Path, *needed: str) -> dict[str, list[float]]:
     Raises:
         UsageError: one line with the file, what is wrong and what to do.
     """
-    remedy = "restore it or train again"
+    remedy = "restore it, or delete its folder and train again"
     text = _read_text(path, remedy)
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))

@@ -201,19 +201,13 @@ def open_run(path: str | os.PathLike) -> Run:
         path: the folder that ``train`` wrote.
 
     Raises:
-        UsageError: no such folder, no readable ``run.json`` (see ``records``), or an unfinished
-            run.
+        UsageError: no such folder, or no readable ``run.json`` (see ``records``).
     """
     path = Path(path)
     file = path / RECORD
     if not os.path.isfile(file):  # false also where the path cannot even be looked at
         raise UsageError(f"{path} is not a run: expected a folder with {RECORD}, made by 'train'")
     record = read_run_record(file)
-    if not record["finished"]:
-        raise UsageError(
-            f"{path} is an unfinished run of {record['experiment']}: repeat its 'train' command "
-            "to resume it"
-        )
     return Run(path, record, record["best_of_sweep"])
 
 

@@ -64,7 +64,9 @@ def classifier_plots(run: Run) -> dict[str, Figure]:
             and `Run.models`.
     """
     if "test_confusion" not in run.metrics:
-        raise UsageError(f"{run.path} has no test_confusion in its record: train again")
+        raise UsageError(
+            f"{run.path} has no test_confusion in its record: train again into another folder"
+        )
     data, model = run.data(), run.model()
     drawn = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
