@@ -9,7 +9,6 @@ this package, and the last chapter's point is a process in which neither TensorF
 """
 
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,11 +25,13 @@ from hw2_keras.report.cells import Cell, Table, number
 from hw2_keras.report.charts import Chart, Line, chart
 from hw2_keras.report.page import Plot, curve_title
 from hw2_keras.report.text import format_table
+from hw2_keras.reproduction.artefacts import command
 from hw2_keras.runs import Run
 from hw2_keras.training.fit import sweep, train
 
 EPOCHS = 8  # enough for the three rates to show their characters on 2,000 images
 SPELLER_EPOCHS = 12  # enough for attention to find the phoneme of each letter
+TITLE = "hw2_keras demo"
 STYLE = Path(__file__).parent / "report" / "page.css"
 
 CAPTIONS = {
@@ -80,10 +81,11 @@ def make(folder: Path) -> Path:
         The page.
 
     Raises:
-        UsageError: the folder cannot be written, or an exported file failed its verification.
+        UsageError: the folder cannot be written or holds another page, or an exported file failed
+            its verification.
     """
     started = time.perf_counter()
-    runs = folder / "runs"
+    page, runs = templates.place(folder, TITLE), folder / "runs"
     print("1 of 4: a classifier at three learning rates", flush=True)
     found = sweep("kmnist_cnn", epochs=EPOCHS, out=runs)
     best = next((run for run in found if run.best), None)
@@ -101,6 +103,7 @@ def make(folder: Path) -> Path:
     content = templates.render(
         "demo.html.jinja",
         STYLE,
+        title=TITLE,
         rates=rates,
         files=files,
         **_trained(best, spellers),
@@ -110,7 +113,6 @@ def make(folder: Path) -> Path:
         **_next_steps(folder, spellers[1].data().test.source[1]),
         seconds=f"{time.perf_counter() - started:.0f}",
     )
-    page = folder / "index.html"
     write_atomically(page, lambda file: file.write(content.encode()))
     print(f"demo finished in {time.perf_counter() - started:.0f} s")
     return page
@@ -233,7 +235,8 @@ def _python() -> str:
 def _classifier_file(run: Run, folder: Path) -> File:
     data = run.data()
     picture = folder / "example.png"
-    Image.fromarray(data.test.image[0, :, :, 0]).save(picture)
+    image = Image.fromarray(data.test.image[0, :, :, 0])
+    write_atomically(picture, lambda file: image.save(file, "PNG"))
     task = "Names an image; it answers with the likeliest classes and their probabilities."
     truth = data.classes[data.test.label[0]]
     return _exported(run, folder, task, [str(picture)], [truth], templates.png_address(picture))
@@ -256,9 +259,9 @@ def _exported(
     """Exports and verifies a run, then asks its file in a process of its own."""
     onnx = folder / f"{run.experiment.name}.onnx"
     print(f"{onnx.name}: exported, then compared with Keras ...", flush=True)
-    parity = _command("export", "convert", run.path, "--output", onnx)
+    parity = command("-m", "export", "convert", run.path, "--output", onnx)
     print(parity, end="", flush=True)
-    description = _command("export", "info", onnx)
+    description = command("-m", "export", "info", onnx)
     script = (
         "import sys; from export.cli import main; "
         f"status = main({['run', str(onnx), *questions]!r}); "
@@ -266,21 +269,10 @@ def _exported(
         "print('TensorFlow and Keras loaded:', sorted(loaded) or 'neither'); "
         "sys.exit(status or bool(loaded))"
     )
-    answer = _run([sys.executable, "-c", script])
+    answer = command("-c", script)
     print(answer, end="", flush=True)
-    command = f"$ {_python()} -m export run {shlex.join([str(onnx), *questions])}"
+    asked = f"$ {_python()} -m export run {shlex.join([str(onnx), *questions])}"
     megabytes = f"{onnx.stat().st_size / 1e6:.1f}"
     return File(
-        onnx.name, megabytes, task, command, answer, list(truth), picture, parity, description
+        onnx.name, megabytes, task, asked, answer, list(truth), picture, parity, description
     )
-
-
-def _command(*arguments: str | Path) -> str:
-    return _run([sys.executable, "-m", *map(str, arguments)])
-
-
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UsageError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
-    return done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hw2_keras.cli import main
+from hw2_keras.errors import UsageError
 from hw2_keras.runs import Run, folder_name
 
 
@@ -223,12 +224,27 @@ def test_help_is_quick_and_imports_no_framework(module: str) -> None:
     assert best < 2  # seconds; 0.1 on an idle machine, asserted loosely for a busy one
 
 
+def test_the_demo_overwrites_no_other_page(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "index.html").write_text("<title>Mine</title>")
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "index.html is another page" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_a_command_that_is_killed_is_one_line() -> None:
+    from hw2_keras import demo
+
+    with pytest.raises(UsageError, match="killed"):
+        demo.command("-c", "import os; os.kill(os.getpid(), 9)")
+
+
 def test_the_demo_makes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hw2_keras import demo
 
     monkeypatch.setattr(demo, "EPOCHS", 1)
     monkeypatch.setattr(demo, "SPELLER_EPOCHS", 1)
     page = demo.make(tmp_path).read_text()
+    assert not list(tmp_path.glob(".new-*"))
     assert page.count("data:image/png;base64,") >= 10
     assert page.count("verdict          passed") == 2  # the classifier and the speller
     assert page.count("TensorFlow and Keras loaded: neither") == 2

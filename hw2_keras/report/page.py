@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 from hw2_keras import metrics
-from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import write_atomically
 from hw2_keras.report import templates
@@ -133,24 +132,10 @@ def make(results: Path, folder: Path) -> tuple[Path, Results]:
             page of something else.
     """
     found = read_results(results)
-    page = folder / "index.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        other = page.exists() and not (page.is_file() and _is_ours(page))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder} ({error.strerror}): choose another with --out"
-        ) from error
-    if other:
-        raise UsageError(f"{page} is another page: choose another folder with --out")
+    page = templates.place(folder, TITLE)
     content = render(found).encode(errors="replace")  # the name of a file need not be text
     write_atomically(page, lambda file: file.write(content))
     return page, found
-
-
-def _is_ours(page: Path) -> bool:
-    with page.open("rb") as file:
-        return f"<title>{TITLE}</title>".encode() in file.read(10_000)
 
 
 def render(results: Results) -> str:

@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from hw2_keras._version import __version__
+from hw2_keras.errors import UsageError
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -45,6 +46,34 @@ def render(template: str, style: Path, script: Path | None = None, **content: ob
         version=__version__,
         **content,
     )
+
+
+def place(folder: Path, title: str) -> Path:
+    """Makes the folder of a page; returns the page in it, which may be there already.
+
+    Args:
+        folder: where ``index.html`` goes; made if missing.
+        title: of the page, by which an older one is known.
+
+    Raises:
+        UsageError: the folder cannot be written, or holds the page of something else.
+    """
+    page = folder / "index.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        other = page.exists() and not (page.is_file() and _is_titled(page, title))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder} ({error.strerror}): choose another with --out"
+        ) from error
+    if other:
+        raise UsageError(f"{page} is another page: choose another folder with --out")
+    return page
+
+
+def _is_titled(page: Path, title: str) -> bool:
+    with page.open("rb") as file:
+        return f"<title>{title}</title>".encode() in file.read(10_000)
 
 
 def policy(style: str, script: str) -> str:

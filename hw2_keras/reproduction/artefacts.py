@@ -159,21 +159,21 @@ def _export(run: Run, place: Path) -> Step:
 
     def export() -> None:
         place.mkdir(exist_ok=True)
-        command("export", "convert", run.path, "--output", file)
-        command("export", "verify", file, "--run", run.path)
+        command("-m", "export", "convert", run.path, "--output", file)
+        command("-m", "export", "verify", file, "--run", run.path)
 
     done = file.exists() and file.with_suffix(PARITY).exists()
     return Step(file.name, [run], done, export)
 
 
 def command(*arguments: str | Path) -> str:
-    """Runs ``python -m ARGUMENTS`` and returns what it printed.
+    """Runs ``python ARGUMENTS`` and returns what it printed.
 
     Raises:
         UsageError: it failed; the message is its last line.
     """
     done = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise UsageError((done.stderr.strip() or done.stdout.strip() or "killed").splitlines()[-1])
