@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
     except KeyboardInterrupt:
-        print("\nhw2: interrupted; the same command goes on after the last epoch", file=sys.stderr)
+        kept = "what was written before is kept; repeat the command to finish"
+        print(f"\nhw2: interrupted; {kept}", file=sys.stderr)
         return 130
     return 2
 

@@ -9,7 +9,8 @@ A run is one folder::
     vocabulary.*.json   for text models
     plots/, tensorboard/
 
-Every file is written beside its final name and renamed, so a reader never sees half of one.
+Every file but TensorBoard's is written beside its final name and renamed, so a reader never sees
+half of one.
 """
 
 import csv

@@ -224,6 +224,19 @@ def test_help_is_quick_and_imports_no_framework(module: str) -> None:
     assert best < 2  # seconds; 0.1 on an idle machine, asserted loosely for a busy one
 
 
+def test_ctrl_c_is_one_line_that_is_true_of_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hw2_keras.cli.list_experiments", interrupted)
+    assert main(["list"]) == 130
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0 and "interrupted" in said and "epoch" not in said
+    assert "what was written before is kept" in said
+
+
 def test_the_demo_overwrites_no_other_page(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "index.html").write_text("<title>Mine</title>")
     assert main(["demo", "--out", str(tmp_path)]) == 2

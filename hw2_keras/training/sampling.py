@@ -18,8 +18,8 @@ def standard_errors(
 ) -> dict[str, float]:
     """The standard errors of a run's figures on the validation and test splits, by name.
 
-    Accuracies, word error rates and WER@3 are shares of the examples: binomial. The others are
-    bootstrapped over the examples.
+    Accuracies and WER@3, shares of the examples, are binomial. The others are bootstrapped over
+    the examples.
 
     Args:
         models, prepared: as `training.Task` has them.
