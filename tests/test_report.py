@@ -432,6 +432,8 @@ def test_ticks_are_round_and_within_the_range() -> None:
     assert charts.log_ticks(0.015, 1.2) == [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1]
     assert charts.epoch_ticks(20) == [1, 5, 10, 15, 20]
     assert charts.epoch_ticks(1) == [1]
+    assert charts.epoch_ticks(1000) == [1, 200, 400, 600, 800, 1000]
+    assert charts.epoch_ticks(10**6)[-1] == 10**6
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node to run the page's script")
@@ -481,6 +483,15 @@ def test_seeds_share_a_row_and_other_rates_and_data_do_not(tmp_path: Path) -> No
     assert "rate 0.003" in rows[0] and "0.2500 ± 0.0000" in rows[0]
     assert "rate 0.01" in rows[1] and "not finite" in rows[1]
     assert "synthetic data" in rows[2] and "real data" in rows[0]
+
+
+def test_the_command_of_several_seeds_trains_the_other_rates_once(tmp_path: Path) -> None:
+    metrics = {"loss": 1, "running_loss": 1, "val_accuracy": 0.9, "test_accuracy": 0.9}
+    for seed, rate in ((42, 0.001), (42, 0.01), (42, 0.1), (43, 0.01), (44, 0.01)):
+        write_run(tmp_path, "fashion_cnn", seed, learning_rate=rate, metrics=metrics)
+    content = page.render(read_results(tmp_path))
+    command = "reproduce fashion_cnn --source real --seeds 42 43 44 --out runs"
+    assert f"python -m hw2_keras {command}" in content and "for s in" not in content
 
 
 def test_infinities_of_both_signs_are_diverged_on_the_page(tmp_path: Path) -> None:

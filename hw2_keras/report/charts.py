@@ -221,7 +221,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def epoch_ticks(last: float) -> list[int]:
     """The first epoch and round ones up to the last."""
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 10**9) if last / step <= 8)
+    steps = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
+    step = next(step for step in steps if last / step <= 8)
     # the second tick only where its label does not touch the first
     return [1] + [epoch for epoch in range(step, int(last) + 1, step) if epoch - 1 > 0.6 * step]
 

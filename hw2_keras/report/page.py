@@ -637,7 +637,11 @@ def command_for(experiment: Experiment, runs: Sequence[Run], folder: Path) -> st
         return f"{base} --out {_quoted(folder)}"
     if len(seeds) == 1:
         return base + (f" --seed {seeds[0]}" if seeds[0] != 42 else "")
-    return f"for s in {' '.join(map(str, seeds))}; do {base} --seed $s; done"
+    every = " ".join(map(str, seeds))
+    if several:  # the first seed at every rate, the others at the best one
+        command = f"python -m hw2_keras reproduce {experiment.name} --source real"
+        return f"{command} --seeds {every} --out runs"
+    return f"for s in {every}; do {base} --seed $s; done"
 
 
 def _quoted(folder: Path) -> str:
