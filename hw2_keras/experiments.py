@@ -59,7 +59,6 @@ class Experiment:
         selection: "last" (the last epoch's model is tested) or "best" (the epoch with the best
             validation metric).
         metric: the validation metric of the curves, see ``hw2_keras.metrics.METRICS``.
-        headline: the figure on the test split that stands for the experiment.
         measures: metrics of generated texts, by name; empty for classifiers.
         top_p: mass of the nucleus where the homework asks for sampling, else None.
         max_length: longest generated sequence in tokens; None for classifiers.
@@ -90,7 +89,6 @@ class Experiment:
     clip_value: float | None = None
     selection: str = "last"
     metric: str = "val_accuracy"
-    headline: str = "test_accuracy"
     measures: tuple[str, ...] = ()
     top_p: float | None = None
     max_length: int | None = None
@@ -193,7 +191,6 @@ CAPTION = Experiment(
     batch_size=8,
     clip_value=5.0,
     metric="val_bleu4",
-    headline="test_bleu4",
     measures=("bleu4",),
     max_length=22,
     minutes=0.3,
@@ -260,7 +257,6 @@ TRANSLATE = Experiment(
     epochs=50,
     batch_size=64,
     metric="val_error_rate",
-    headline="test_error_rate",
     measures=("error_rate",),
     max_length=49,
     minutes=3.2,
@@ -310,7 +306,6 @@ P2G = Experiment(
     batch_size=64,
     selection="best",
     metric="val_cer",
-    headline="test_cer",
     measures=("cer", "wer"),
     top_p=0.8,
     max_length=50,

@@ -5,15 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from math import ceil, isqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from hw2_keras.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 from hw2_keras.plots.style import GREY, PAGE_WIDTH, bare, cells, show, styled
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from hw2_keras.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 from hw2_keras.plots.style import GREY, PAGE_WIDTH, styled
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -23,10 +22,6 @@ from PIL import Image
 from hw2_keras import metrics
 from hw2_keras.errors import UsageError
 from hw2_keras.files import make_folder, write_atomically
-
-if TYPE_CHECKING:
-    pass
-
 
 # blue, vermillion, green, purple, orange, sky blue, black; yellow is too pale on white paper
 OKABE_ITO = (

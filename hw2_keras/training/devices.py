@@ -5,8 +5,6 @@ import contextlib
 import keras
 import tensorflow as tf
 
-DEVICES = ("auto", "cpu")
-
 
 def use(device: str = "auto") -> None:
     """Chooses the device of this process; call it before TensorFlow has computed anything.
