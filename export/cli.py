@@ -42,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         complain("interrupted; no file is left half-written")
         return 130
@@ -59,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         complain(missing_library(error))
     except OSError as error:
+        from hw2_keras.cli import reader_is_gone
+
+        if reader_is_gone(error):
+            return 0
         complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
     return 2
 

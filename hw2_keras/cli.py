@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -47,14 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = options.command(options) or 0
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except UsageError as error:
         complain(str(error))
     except ModuleNotFoundError as error:
         complain(missing_library(error))
     except OSError as error:
+        if reader_is_gone(error):
+            return 0
         complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})")
     except KeyboardInterrupt:
         kept = "what was written before is kept; repeat the command to finish"
@@ -65,6 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     print(one_line(f"hw2: {message}"), file=sys.stderr)
+
+
+def reader_is_gone(error: OSError) -> bool:
+    """Whether an error is that the reader, such as head, has seen enough; nothing more is printed.
+
+    There are other pipes that may break, to a training process for one.
+    """
+    if not isinstance(error, BrokenPipeError):
+        return False
+    stdout = select.poll()
+    stdout.register(1, 0)  # only whether it is broken
+    if not stdout.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
 
 
 def one_line(text: str) -> str:

@@ -56,6 +56,20 @@ def test_a_reader_that_closes_its_end(command: list[str]) -> None:
     assert started.wait() == 0
 
 
+@pytest.mark.parametrize("module", ["hw2_keras", "export"])
+def test_another_pipe_that_breaks_is_an_error(module: str) -> None:
+    code = (
+        f"import sys, {module}.cli as cli\n"
+        "def breaks(options): raise BrokenPipeError(32, 'Broken pipe')\n"
+        "cli.parser = lambda: cli.argparse.ArgumentParser()\n"
+        "cli.argparse.Namespace.command = staticmethod(breaks)\n"
+        "sys.exit(cli.main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "a file cannot be used (Broken pipe)" in done.stderr
+
+
 def test_an_unknown_backend_for_windows(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hw2_keras", "theory", "--out", str(tmp_path)]
     subprocess.run(command, env=os.environ | {"MPLBACKEND": "nonsense"}, check=True)

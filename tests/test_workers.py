@@ -202,6 +202,18 @@ def test_a_run_is_started_four_times_at_most(control: Path, out: Path) -> None:
         assert next(results)[1].problem == ""  # the next run has a process of its own
 
 
+def test_a_training_process_that_dies_between_two_runs(control: Path, out: Path) -> None:
+    process = trainer.Trainer("classifier-auto")
+    with contextlib.closing(process):
+        assert process.train(task(1), out, lambda: None).problem == ""
+        process.process.kill()
+        process.process.wait()
+        with pytest.raises(trainer.TrainerDied, match="killed by signal 9"):
+            process.train(task(2), out, lambda: None)
+        assert process.train(task(2), out, lambda: None).problem == ""
+    assert status(task(2), out).state == "finished"
+
+
 def test_a_worker_killed_while_sending_its_result(control: Path, out: Path) -> None:
     preload = {"distributed.worker.preload": [str(STUB / "dies_sending.py")]}
     with dask.config.set(preload), workers.local(1) as client:

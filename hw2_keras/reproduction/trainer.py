@@ -95,11 +95,12 @@ class Trainer:
 
     def close(self) -> None:
         """Ends the process, in the middle of a run if need be."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
-            self.process = None
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            with contextlib.suppress(BrokenPipeError):  # of a request that it never read
+                process.stdin.close()
 
     def _start(self) -> None:
         package = str(Path(__file__).parents[2])
