@@ -344,7 +344,9 @@ def test_numbers_of_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(UsageError, match="3 workers for 2 GPUs"), workers.local(3):
         pass
-    assert workers.environment_of(1)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert workers.environment_of(1, "auto")["CUDA_VISIBLE_DEVICES"] == "1"
+    for worker, device in ((2, "auto"), (1, "cpu"), (7, "cpu"), ("tcp://x", "auto")):
+        assert workers.environment_of(worker, device)["CUDA_VISIBLE_DEVICES"] == "0,1"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert workers.gpus() == []
 

@@ -153,12 +153,10 @@ def train_all(
 
     client.subscribe_topic(topic, listen)
     expected = client.get_versions(packages=COMPARED)["client"]["packages"]
-    client.register_plugin(Trainers(topic, expected), name=PLUGIN)
+    client.register_plugin(Trainers(topic, expected, device), name=PLUGIN)
     with _token(shared) as seen:
         futures = [
-            client.submit(
-                run_task, task, seen, device, key=key, retries=RETRIES, priority=-i, pure=False
-            )
+            client.submit(run_task, task, seen, key=key, retries=RETRIES, priority=-i, pure=False)
             for i, (key, task) in enumerate(by_key.items())
         ]
         done = distributed.as_completed(futures)
@@ -203,14 +201,14 @@ class Trainers(WorkerPlugin):
     A worker that joins late and has other packages leaves again.
     """
 
-    def __init__(self, topic: str, expected: Mapping[str, str | None]) -> None:
-        self.topic, self.expected = topic, expected
+    def __init__(self, topic: str, expected: Mapping[str, str | None], device: str) -> None:
+        self.topic, self.expected, self.device = topic, expected, device
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by the engine on the worker."""
         self.one_at_a_time = threading.Lock()
         self.trainers: dict[str, Trainer] = {}
-        self.environment = environment_of(worker.name)
+        self.environment = environment_of(worker.name, self.device)
         here = distributed.versions.get_versions(COMPARED)["packages"]
         if other := differences(self.expected, here):
             refused = f"worker {worker.address} refused: {other}"
@@ -222,20 +220,26 @@ class Trainers(WorkerPlugin):
         for trainer in self.trainers.values():
             trainer.close()
 
-    def train(self, task: Task, out: Path, device: str, watch: Callable[[], None]) -> Outcome:
+    def train(self, task: Task, out: Path, watch: Callable[[], None]) -> Outcome:
         """`Trainer.train` in this worker's process for runs of this kind."""
-        name = kind(task, device)
+        name = kind(task, self.device)
         with self.one_at_a_time:
             trainer = self.trainers.setdefault(name, Trainer(name, self.environment))
             return trainer.train(task, out, watch)
 
 
-def environment_of(worker: Any) -> dict[str, str]:
-    """Variables of the training processes: without the engine's own, with a GPU for each worker."""
+def environment_of(worker: Any, device: str) -> dict[str, str]:
+    """Variables of the training processes: without the engine's own, with a GPU for each worker.
+
+    Args:
+        worker: its name. Engines that count their workers over several machines have more of them
+            than a machine has GPUs; those choose among all.
+        device: "auto" or "cpu".
+    """
     added = dask.config.get("distributed.nanny.pre-spawn-environ")
     kept = {k: v for k, v in os.environ.items() if k not in added}
-    found = gpus()
-    if isinstance(worker, int) and found:
+    found = gpus() if device == "auto" else []
+    if isinstance(worker, int) and worker < len(found):
         kept["CUDA_VISIBLE_DEVICES"] = found[worker]
     return kept
 
@@ -248,7 +252,7 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def run_task(task: Task, shared: Shared | None, device: str) -> Outcome:
+def run_task(task: Task, shared: Shared | None) -> Outcome:
     """Trains one run on this worker.
 
     Raises:
@@ -259,7 +263,7 @@ def run_task(task: Task, shared: Shared | None, device: str) -> Outcome:
     key = worker.get_current_task()
 
     def train(out: Path) -> Outcome:
-        return trainers.train(task, out, device, _watch(worker, key, out / task.folder))
+        return trainers.train(task, out, _watch(worker, key, out / task.folder))
 
     if shared and Path(shared.folder, shared.token).is_file():
         return train(Path(shared.folder))
