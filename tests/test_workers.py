@@ -335,6 +335,22 @@ def is_zombie(pid: int) -> bool:
     return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
+def test_two_drivers_on_one_cluster(control: Path, out: Path) -> None:
+    (control / "pause-1").touch()
+    first: list = []
+    second: list = []
+    with workers.local(2) as client, workers.joined(client.scheduler.address) as other:
+        thread, found = in_background(lambda: collect(client, [task(1)], out, first))
+        until(lambda: starts(control))
+        assert collect(other, [task(2)], out, second)[task(2)].problem == ""
+        (control / "pause-1").unlink()
+        thread.join()
+        assert found[0][task(1)].problem == ""
+        assert collect(client, [task(3)], out)[task(3)].problem == ""
+    assert len(starts(control)) == 3  # no run was killed and begun again
+    assert {t for t, _ in first} == {task(1)} and {t for t, _ in second} <= {task(2)}
+
+
 def test_numbers_of_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         pytest.raises(UsageError, match="0 workers: expected a whole number of at least 1"),

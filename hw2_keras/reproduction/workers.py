@@ -37,7 +37,6 @@ from hw2_keras.reproduction.trainer import (
 )
 
 COMPARED = ("keras", "tensorflow", "numpy", "hw2-keras")  # what decides a run, besides Python
-PLUGIN = "hw2-trainers"
 CONNECT_SECONDS = 30
 
 
@@ -153,17 +152,22 @@ def train_all(
 
     client.subscribe_topic(topic, listen)
     expected = client.get_versions(packages=COMPARED)["client"]["packages"]
-    client.register_plugin(Trainers(topic, expected, device), name=PLUGIN)
+    client.register_plugin(Trainers(topic, expected, device), name=topic)
     with _token(shared) as seen:
         futures = [
-            client.submit(run_task, task, seen, key=key, retries=RETRIES, priority=-i, pure=False)
+            client.submit(
+                run_task, task, seen, topic, key=key, retries=RETRIES, priority=-i, pure=False
+            )
             for i, (key, task) in enumerate(by_key.items())
         ]
         done = distributed.as_completed(futures)
         del futures  # a result is freed as soon as it has been used
-        for future in done:
-            yield by_key[future.key], _outcome(client, future)
-        client.unregister_worker_plugin(PLUGIN)
+        try:
+            for future in done:
+                yield by_key[future.key], _outcome(client, future)
+        finally:
+            if client.status == "running":
+                client.unregister_worker_plugin(topic)
 
 
 def _outcome(client: Client, future: distributed.Future) -> Outcome:
@@ -196,9 +200,10 @@ def _token(folder: Path | None) -> Iterator[Shared | None]:
 
 
 class Trainers(WorkerPlugin):
-    """What a worker needs for runs: its training processes, one for each kind of run.
+    """What a worker needs for one driver's runs: its training processes, one for each kind of run.
 
-    A worker that joins late and has other packages leaves again.
+    Its name is the driver's topic, so that several drivers may use a cluster. A worker that joins
+    late and has other packages leaves again.
     """
 
     def __init__(self, topic: str, expected: Mapping[str, str | None], device: str) -> None:
@@ -217,6 +222,10 @@ class Trainers(WorkerPlugin):
 
     def teardown(self, worker: distributed.Worker) -> None:
         """Called by the engine on the worker."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the training processes."""
         for trainer in self.trainers.values():
             trainer.close()
 
@@ -225,7 +234,11 @@ class Trainers(WorkerPlugin):
         name = kind(task, self.device)
         with self.one_at_a_time:
             trainer = self.trainers.setdefault(name, Trainer(name, self.environment))
-            return trainer.train(task, out, watch)
+            try:
+                return trainer.train(task, out, watch)
+            except TrainerDied:
+                self.close()  # the driver may be gone: no process stays behind idle
+                raise
 
 
 def environment_of(worker: Any, device: str) -> dict[str, str]:
@@ -252,18 +265,18 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def run_task(task: Task, shared: Shared | None) -> Outcome:
-    """Trains one run on this worker.
+def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
+    """Trains one run on this worker, for the driver of this topic.
 
     Raises:
         TrainerDied: the engine tries again, on this worker or another.
     """
     worker = get_worker()
-    trainers: Trainers = worker.plugins[PLUGIN]
+    trainers: Trainers = worker.plugins[topic]
     key = worker.get_current_task()
 
     def train(out: Path) -> Outcome:
-        return trainers.train(task, out, _watch(worker, key, out / task.folder))
+        return trainers.train(task, out, _watch(worker, topic, key, out / task.folder))
 
     if shared and Path(shared.folder, shared.token).is_file():
         return train(Path(shared.folder))
@@ -274,9 +287,8 @@ def run_task(task: Task, shared: Shared | None) -> Outcome:
         return outcome._replace(files=pack(Path(scratch, task.folder)))
 
 
-def _watch(worker: distributed.Worker, key: str, folder: Path) -> Callable[[], None]:
+def _watch(worker: distributed.Worker, topic: str, key: str, folder: Path) -> Callable[[], None]:
     """What is done twice a second while a run trains: tell its epoch, or end it if unwanted."""
-    topic = worker.plugins[PLUGIN].topic
     look = on_new_epoch(folder, lambda row: worker.log_event(topic, {"key": key, "row": row}))
 
     def watch() -> None:
