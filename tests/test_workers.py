@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from hw2_keras import runs
+from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.reproduction import trainer
 from hw2_keras.reproduction.plan import Task, plan, status
@@ -291,13 +292,28 @@ def test_a_worker_with_other_packages_is_refused(
         assert re.search(message, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("address", ["", "ucx://10.0.0.1:1", "inproc://1", "nonsense://x"])
+def test_an_address_that_is_none(
+    address: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
+    for command in (
+        ["reproduce", "p2g", "--out", str(out), "--cluster", address],
+        ["worker", address],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"hw2: no cluster answers at {address or 'an empty address'} (")
+        assert error.count("\n") == 1
+
+
 def test_a_cluster_that_is_not_there_or_goes_away(
     control: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
-        with pytest.raises(UsageError, match=f"no cluster answers at {address}"):
-            train_missing([task(1)], out, None, address, "auto")
+    address = "tcp://127.0.0.1:9"
+    with pytest.raises(UsageError, match=f"no cluster answers at {address}"):
+        train_missing([task(1)], out, None, address, "auto")
     (control / "pause-1").touch()
     with cluster(tmp_path) as (address, scheduler), worker(address):
         thread, found = in_background(lambda: train_missing([task(1)], out, None, address, "auto"))

@@ -166,5 +166,6 @@ def _engine(workers: int | None, cluster: str | None, device: str) -> Iterator:
             f"several workers need Dask distributed ({first_line(error)}): install the extra "
             "[cluster], or leave --workers and --cluster out"
         ) from error
-    with pool.joined(cluster) if cluster else pool.local(workers, device) as client:
+    engine = pool.local(workers, device) if cluster is None else pool.joined(cluster)
+    with engine as client:
         yield client

@@ -84,10 +84,11 @@ def joined(address: str) -> Iterator[Client]:
     """
     try:
         client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # an address that is none shows as many unrelated types
+        where, why = address or "an empty address", files.first_line(error)
         raise UsageError(
-            f"no cluster answers at {address} ({files.first_line(error)}): start one with 'dask "
-            "scheduler' and give the address that it prints"
+            f"no cluster answers at {where} ({why}): start one with 'dask scheduler' and give the "
+            "address that it prints"
         ) from error
     with client:
         yield client
