@@ -98,6 +98,24 @@ def test_the_dry_run_prints_plan_and_time_and_imports_no_framework(tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("source", ["synthetic", "real"], ids=["generated", "measured"])
+def test_an_experiment_of_ones_own_takes_an_unknown_time(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(experiments["p2g"], name="mine", minutes=0.0, synthetic_seconds=0.0)
+    monkeypatch.setattr(experiments, "_records", {**experiments._records, "mine": own})
+    found = plan(["p2g", "mine", "intel_cnn"], source=source)
+    assert found[0].name == "mine"  # it may be the longest
+    table = plan_table(found, tmp_path)
+    known = sum(map(seconds, found[1:]))
+    assert "missing  0/20    unknown time" in table
+    assert table.endswith(f"; at least {duration(known)} one after another")
+    board = Board(dict.fromkeys(found, Status("missing")), 1)
+    assert board.summary().endswith("5 waiting, 0 failed, unknown time left")
+    board.ended(found[0], Outcome(seconds=1e6))
+    assert board.left() == pytest.approx(known)
+
+
 def test_time_left_is_that_of_the_workers_or_of_the_longest_run() -> None:
     assert time_left([4, 4, 4, 4], 2) == 8
     assert time_left([20, 4, 4], 3) == 20

@@ -1,6 +1,7 @@
 """How far many runs are: a live table on a terminal, else a line for each event."""
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,8 +72,10 @@ class Board:
             self.runs[task] = Progress("failed", self.runs[task].epochs, outcome.problem)
             self._line(f"{task}: failed: {outcome.problem}")
             return
-        self.estimated += seconds(task, self.start[task])
-        self.taken += outcome.seconds
+        estimated = seconds(task, self.start[task])
+        if estimated < math.inf:
+            self.estimated += estimated
+            self.taken += outcome.seconds
         figure = outcome.divergence or self.runs[task].figure
         self.runs[task] = Progress("done", task.epochs, figure)
         self._line(f"{task}: done in {duration(outcome.seconds)} {figure}".rstrip())

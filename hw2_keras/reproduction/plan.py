@@ -4,6 +4,7 @@ Neither Keras nor TensorFlow is imported.
 """
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +19,6 @@ SOURCES = ("synthetic", "real")
 
 # CPU seconds that TensorFlow takes to start.
 START_SECONDS = 5.5
-# Seconds of an epoch of synthetic data, measured where other programs took most of two cores, and
-# with the tracing of a first epoch: at most that much. What has run corrects the time left.
-SYNTHETIC_EPOCH_SECONDS = {
-    "fashion_cnn": 26,
-    "kmnist_cnn": 16,
-    "intel_cnn": 27,
-    "intel_cnn_bn": 28,
-    "caption": 55,
-    "caption_attention": 125,
-    "translate": 125,
-    "translate_attention": 97,
-    "p2g": 94,
-    "p2g_attention": 53,
-}
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ def plan(
     source: str = "synthetic",
     epochs: int | None = None,
 ) -> list[Task]:
-    """Every run that the registry implies, the longest first.
+    """Every run that the registry implies, the longest first, after those of unknown time.
 
     The first seed is trained at every rate of an experiment, further seeds at the best one alone:
     they say how far chance moves the figures that the reports are compared by.
@@ -175,15 +162,15 @@ def last_row(folder: Path) -> dict[str, str] | None:
 
 
 def seconds(task: Task, done: int = 0) -> float:
-    """How long a run takes on two cores, from the registry's measured times.
+    """How long a run takes on two cores, from the registry's measured times; infinite if unknown.
 
     Args:
         done: epochs that need not be trained again.
     """
     experiment = task.experiment
-    if task.source == "synthetic":
-        return START_SECONDS + SYNTHETIC_EPOCH_SECONDS[task.name] * (task.epochs - done)
-    return START_SECONDS + 60 * experiment.minutes * (task.epochs - done) / experiment.epochs
+    real = 60 * experiment.minutes / experiment.epochs
+    epoch = experiment.synthetic_seconds if task.source == "synthetic" else real
+    return START_SECONDS + epoch * (task.epochs - done) if epoch else math.inf
 
 
 def time_left(left: Iterable[float], workers: int) -> float:
@@ -198,6 +185,8 @@ def time_left(left: Iterable[float], workers: int) -> float:
 
 def duration(seconds: float) -> str:
     """Seconds as text, e.g. "2:05:30" or "4:05"."""
+    if seconds == math.inf:
+        return "unknown time"
     total = int(seconds + 0.5)
     hours, minutes, seconds = total // 3600, total // 60 % 60, total % 60
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,6 +1,7 @@
 """Every figure again: plan the runs, train what is missing, make what follows from them, judge."""
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -108,7 +109,9 @@ def plan_table(tasks: Sequence[Task], out: Path, workers: int = 1) -> str:
     missing = [seconds(task, f.epochs) for task, f in found.items() if f.state != "finished"]
     count = f"{len(tasks)} runs in {out}, {len(tasks) - len(missing)} finished"
     workers_text = f"on {workers} workers" if workers > 1 else "one after another"
-    left = f"about {duration(time_left(missing, workers))} {workers_text}"
+    known = [left for left in missing if left < math.inf]
+    about = "about" if known == missing else "at least"
+    left = f"{about} {duration(time_left(known, workers))} {workers_text}"
     return f"{format_table(rows)}\n{count}; {left if missing else 'nothing is missing'}"
 
 
