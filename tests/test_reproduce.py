@@ -17,9 +17,18 @@ from hw2_keras.errors import UsageError
 from hw2_keras.report import verdict
 from hw2_keras.reproduction import artefacts
 from hw2_keras.reproduction.board import Board
-from hw2_keras.reproduction.plan import Status, Task, duration, plan, seconds, status, time_left
+from hw2_keras.reproduction.plan import (
+    Status,
+    Task,
+    duration,
+    last_row,
+    plan,
+    seconds,
+    status,
+    time_left,
+)
 from hw2_keras.reproduction.reproduce import plan_table
-from hw2_keras.reproduction.trainer import Outcome
+from hw2_keras.reproduction.trainer import Outcome, on_new_epoch
 from hw2_keras.runs import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -69,13 +78,51 @@ def test_the_status_of_a_run(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / runs.CHECKPOINT).touch()
     assert status(task, tmp_path) == Status("interrupted", 0)
-    runs.write_history(folder / runs.HISTORY, [{"epoch": n, "loss": 1.0} for n in (1, 2, 3)])
+    row = {"loss": 1.0, "running_loss": 1.0, "val_accuracy": 0.5}
+    runs.write_history(folder / runs.HISTORY, [{"epoch": n} | row for n in (1, 2, 3)])
     assert status(task, tmp_path) == Status("interrupted", 3)
     (folder / runs.RECORD).write_text("{")
     damaged = status(task, tmp_path)
     assert damaged.state == "damaged" and "run.json is damaged" in damaged.problem
     table = plan_table([task], tmp_path)
     assert "damaged" in table and "0 finished" in table
+
+
+HEAD = "epoch,loss,running_loss,val_accuracy"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch\nabc",
+        f"{HEAD}\ninf,1,1,0.5",
+        f"{HEAD}\n2,1,1,0.5",
+        "epoch,loss,running_loss\n1,1,1",
+        None,
+    ],
+)
+def test_the_damaged_history_of_an_interrupted_run(text: str | None, tmp_path: Path) -> None:
+    task = Task("kmnist_cnn", 0.01, 4, 42, "synthetic")
+    history = tmp_path / task.folder / runs.HISTORY
+    history.parent.mkdir()
+    (history.parent / runs.CHECKPOINT).touch()
+    os.mkfifo(history) if text is None else history.write_text(text)  # a pipe would be waited for
+    assert status(task, tmp_path) == Status("interrupted", 0)
+    assert last_row(task, tmp_path) is None
+
+
+def test_an_epoch_is_told_once(tmp_path: Path) -> None:
+    task, told = Task("kmnist_cnn", 0.01, 4, 42, "synthetic"), []
+    (tmp_path / task.folder).mkdir()
+    look = on_new_epoch(task, tmp_path, told.append)
+    rows = []
+    for epoch, loss in ((1, 1.0), (2, math.nan)):
+        rows.append({"epoch": epoch, "loss": loss, "running_loss": loss, "val_accuracy": 0.5})
+        look()
+        runs.write_history(tmp_path / task.folder / runs.HISTORY, rows)
+        look()
+    look()
+    assert [row["epoch"] for row in told] == [1, 2]
 
 
 def test_nothing_of_the_committed_results_is_missing(capsys: pytest.CaptureFixture) -> None:
@@ -128,7 +175,7 @@ def test_the_board_corrects_the_time_by_what_has_run(capsys: pytest.CaptureFixtu
     found = dict.fromkeys(tasks[:3], Status("missing")) | {tasks[3]: Status("finished", 20)}
     board, one = Board(found, 1), seconds(tasks[0])
     assert board.left() == pytest.approx(3 * one)
-    board.report(tasks[0], {"epoch": "10", "val_accuracy": "0.5"})
+    board.report(tasks[0], {"epoch": 10.0, "val_accuracy": 0.5})
     assert board.left() == pytest.approx(2 * one + seconds(tasks[0], 10))
     board.ended(tasks[0], Outcome(seconds=2 * one))
     assert board.left() == pytest.approx(2 * 2 * one)  # twice as slow as the registry says

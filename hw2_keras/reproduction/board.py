@@ -58,10 +58,10 @@ class Board:
             yield self
         print(self.summary(), file=sys.stderr)
 
-    def report(self, task: Task, row: Mapping[str, str]) -> None:
+    def report(self, task: Task, row: Mapping[str, float]) -> None:
         """An epoch has ended; ``row`` is its line of the history."""
-        name, done = task.experiment.metric, int(float(row["epoch"]))
-        figure = f"{name} {float(row[name]):.4f}"
+        name, done = task.experiment.metric, int(row["epoch"])
+        figure = f"{name} {row[name]:.4f}"
         if self.runs[task].state in ("waiting", "running"):
             self.runs[task] = Progress("running", done, figure)
             self._line(f"{task}: epoch {done}/{task.epochs} {figure}")

@@ -3,7 +3,6 @@
 Neither Keras nor TensorFlow is imported.
 """
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from hw2_keras import runs
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
-from hw2_keras.records import MOST_EPOCHS
+from hw2_keras.records import MOST_EPOCHS, read_history
 
 SOURCES = ("synthetic", "real")
 
@@ -146,19 +145,18 @@ def status(task: Task, out: Path) -> Status:
             return Status("damaged", problem=str(error))
         return Status("finished", task.epochs)
     if (folder / runs.CHECKPOINT).exists():
-        row = last_row(folder)
-        return Status("interrupted", int(float(row["epoch"])) if row else 0)
+        row = last_row(task, out)
+        return Status("interrupted", int(row["epoch"]) if row else 0)
     return Status("missing")
 
 
-def last_row(folder: Path) -> dict[str, str] | None:
-    """The last epoch of a run's history, or None where there is none yet."""
+def last_row(task: Task, out: Path) -> dict[str, float] | None:
+    """The last epoch of a run's history, or None where there is none yet or it is damaged."""
     try:
-        with (folder / runs.HISTORY).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return None
-    return rows[-1] if rows and rows[-1].get("epoch") else None
+        columns = read_history(out / task.folder / runs.HISTORY, task.experiment.metric)
+    except UsageError:
+        return None  # it says how far a run is; what it goes on from is its checkpoint
+    return {name: values[-1] for name, values in columns.items()}
 
 
 def seconds(task: Task, done: int = 0) -> float:

@@ -137,7 +137,7 @@ def train_here(
         for task in tasks:
             name = kind(task, device)
             trainer = trainers.setdefault(name, Trainer(name))
-            watch = on_new_epoch(out / task.folder, lambda row, task=task: report(task, row))
+            watch = on_new_epoch(task, out, lambda row, task=task: report(task, row))
             yield task, _persistently(trainer, task, out, watch)
     finally:
         for trainer in trainers.values():
@@ -154,15 +154,15 @@ def _persistently(trainer: Trainer, task: Task, out: Path, watch: Callable[[], N
         return Outcome(f"{error}, {RETRIES + 1} times")
 
 
-def on_new_epoch(folder: Path, tell: Callable[[dict], None]) -> Callable[[], None]:
-    """A function that passes on the last row of a run's history whenever it has changed."""
+def on_new_epoch(task: Task, out: Path, tell: Callable[[dict], None]) -> Callable[[], None]:
+    """A function that passes on the last row of a run's history whenever an epoch has ended."""
     told = None
 
     def look() -> None:
         nonlocal told
-        row = last_row(folder)
-        if row and row != told:
-            told = row
+        row = last_row(task, out)
+        if row and row["epoch"] != told:  # not the row: a figure that is no number equals nothing
+            told = row["epoch"]
             tell(row)
 
     return look

@@ -274,10 +274,9 @@ def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
     """
     worker = get_worker()
     trainers: Trainers = worker.plugins[topic]
-    key = worker.get_current_task()
 
     def train(out: Path) -> Outcome:
-        return trainers.train(task, out, _watch(worker, topic, key, out / task.folder))
+        return trainers.train(task, out, _watch(worker, topic, task, out))
 
     if shared and Path(shared.folder, shared.token).is_file():
         return train(Path(shared.folder))
@@ -288,9 +287,10 @@ def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
         return outcome._replace(files=pack(Path(scratch, task.folder)))
 
 
-def _watch(worker: distributed.Worker, topic: str, key: str, folder: Path) -> Callable[[], None]:
+def _watch(worker: distributed.Worker, topic: str, task: Task, out: Path) -> Callable[[], None]:
     """What is done twice a second while a run trains: tell its epoch, or end it if unwanted."""
-    look = on_new_epoch(folder, lambda row: worker.log_event(topic, {"key": key, "row": row}))
+    key = worker.get_current_task()
+    look = on_new_epoch(task, out, lambda row: worker.log_event(topic, {"key": key, "row": row}))
 
     def watch() -> None:
         state = worker.state.tasks.get(key)
