@@ -1,5 +1,6 @@
 """Loading the real image sets: layouts, splits, TensorFlow Datasets, and every bad file."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
 from urllib.error import URLError
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hw2_keras import lock
 from hw2_keras.data import describe, load_data
 from hw2_keras.data.image_files import CLASSES, KAGGLE_FOLDERS
 from hw2_keras.data.images import ImageData
@@ -161,6 +163,45 @@ def test_kaggle_folders_through_a_tfds_builder(folder, nested):
     kaggle_folder(folder, nested, train=6)
     with pytest.raises(UsageError, match=r"prepared from 30 and 12 images.*36 and 12: delete"):
         load_data("intel", source="real")
+
+
+def test_one_at_a_time_prepares_the_copy(folder):
+    kaggle_folder(folder, nested=False)
+    copy = folder / "tfds" / "intel_landscapes"
+    copy.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool:
+        with lock.hold(copy, "preparing"):
+            found = [pool.submit(load_data, "intel", source="real") for _ in range(2)]
+            assert wait(found, timeout=2).not_done == set(found)
+            assert {path.name for path in copy.iterdir()} == {lock.LOCK}
+        first, second = (future.result() for future in found)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_copy_that_is_there_needs_no_lock(folder):
+    kaggle_folder(folder, nested=False)
+    load_data("intel", source="real")
+    with lock.hold(folder / "tfds" / "intel_landscapes", "preparing"):
+        load_data("intel", source="real")
+
+
+def test_a_kill_behind_the_preparation_loses_nothing(folder, monkeypatch):
+    from hw2_keras.data.images_tfds import IntelLandscapes
+
+    class Killed(BaseException):
+        pass
+
+    def prepare(builder, **options):
+        original(builder, **options)
+        raise Killed
+
+    kaggle_folder(folder, nested=False)
+    original = IntelLandscapes.download_and_prepare
+    with monkeypatch.context() as patch:
+        patch.setattr(IntelLandscapes, "download_and_prepare", prepare)
+        with pytest.raises(Killed):
+            load_data("intel", source="real")
+    assert len(load_data("intel", source="real").train.label) == 27
 
 
 def test_kaggle_folder_with_a_broken_image(folder):

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from hw2_keras import lock
 from hw2_keras.data.image_files import (
     CLASSES,
     HOW_TO_GET,
@@ -28,6 +29,8 @@ from hw2_keras.data.sources import missing, tfds_dir
 from hw2_keras.errors import UsageError
 
 Split = tuple[np.ndarray, np.ndarray]
+NOTE = "files.sha256"  # beside the copy of Kaggle's images: which ones it was prepared from
+LONGEST_WAIT = 3600.0  # seconds for another process that prepares the same data set
 
 
 @contextmanager
@@ -46,6 +49,22 @@ def preparing(what: str, how_to_get: str) -> Iterator[None]:
         raise UsageError(f"{what}: {error}") from error
     except Exception as error:
         raise missing(f"{what} ({reason(error)}): {how_to_get}") from error
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Lets one process at a time prepare a data set; the others wait, then find it prepared.
+
+    Args:
+        name: of the data set, as TensorFlow Datasets calls it.
+    """
+    folder = tfds_dir() / name
+    if any(folder.glob("*/dataset_info.json")):  # it may lie where nothing can be written
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold(folder, "preparing", LONGEST_WAIT):
+        yield
 
 
 class IntelLandscapes(tfds.core.GeneratorBasedBuilder):
@@ -74,9 +93,12 @@ class IntelLandscapes(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         folder = Path(dl_manager.manual_dir)
+        files = [kaggle_files(folder, part) for part in KAGGLE_FOLDERS]
+        # While it is prepared, its folder has another name: note and images appear together.
+        (Path(self.data_dir) / NOTE).write_text(listing(folder, files))
         return {
-            split: self._generate_examples(kaggle_files(folder, part))
-            for split, part in zip(("train", "test"), KAGGLE_FOLDERS, strict=True)
+            split: self._generate_examples(part)
+            for split, part in zip(("train", "test"), files, strict=True)
         }
 
     def _generate_examples(self, files: list[Path]):
@@ -95,7 +117,7 @@ def read_mnist(name: str) -> list[Split]:
     copy = prepared(name)
     what = f"TensorFlow Datasets could not provide {TFDS_NAMES[name]}"
     advice = HOW_TO_GET[name] if copy is None else f"delete {copy} to prepare it again"
-    with preparing(what, advice):
+    with preparing(what, advice), alone(TFDS_NAMES[name]):
         builder = tfds.builder(TFDS_NAMES[name], data_dir=tfds_dir())
         if copy is None:
             # TensorFlow Datasets repeats a failing request for minutes; one question tells.
@@ -117,14 +139,11 @@ def read_kaggle(folder: Path) -> list[Split]:
             was made from other images.
     """
     files = [kaggle_files(folder, part) for part in KAGGLE_FOLDERS]
-    with preparing(f"{folder}: seg_train and seg_test could not be read", HOW_TO_GET["intel"]):
+    what = f"{folder}: seg_train and seg_test could not be read"
+    with preparing(what, HOW_TO_GET["intel"]), alone(IntelLandscapes.name):
         builder = IntelLandscapes(data_dir=tfds_dir())
         config = tfds.download.DownloadConfig(manual_dir=folder)
-        fresh = not builder.is_prepared()
         builder.download_and_prepare(download_config=config)
-        note = Path(builder.data_dir) / "files.sha256"
-        if fresh:
-            note.write_text(listing(folder, files))
         (image, label), test = (_arrays(builder, split) for split in ("train", "test"))
     if [len(part) for part in files] != [len(label), len(test[1])]:
         raise UsageError(
@@ -132,6 +151,7 @@ def read_kaggle(folder: Path) -> list[Split]:
             f"{folder} now holds {len(files[0])} and {len(files[1])}: delete the former and try "
             "again"
         )
+    note = Path(builder.data_dir) / NOTE
     if not note.is_file() or note.read_text() != listing(folder, files):
         raise UsageError(
             f"{builder.data_dir} was not prepared from the images that are in {folder} now: delete "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from hw2_keras.data.images_tfds import preparing
+from hw2_keras.data.images_tfds import alone, preparing
 from hw2_keras.data.pair_files import (
     HOW_TO_GET,
     LAYOUTS,
@@ -24,6 +24,7 @@ from hw2_keras.data.pair_files import (
 )
 from hw2_keras.data.sources import tfds_dir
 from hw2_keras.errors import UsageError
+from hw2_keras.files import write_atomically
 
 SPLITS = ("train", "val", "test")
 
@@ -87,7 +88,8 @@ def read_public(name: str) -> list[PairSplit]:
     advice = f"check the connection, or {HOW_TO_GET[name]}"
     if copy is not None:
         advice = f"delete {copy} to prepare it again"
-    with preparing(f"{layout.url} could not be read through TensorFlow Datasets", advice):
+    what = f"{layout.url} could not be read through TensorFlow Datasets"
+    with preparing(what, advice), alone(layout.tfds_name):
         builder = BUILDERS[name](data_dir=tfds_dir())
         if copy is None:
             # TensorFlow Datasets repeats a failing request for minutes; one question tells.
@@ -130,7 +132,7 @@ def keep(found: str, layout: Layout) -> None:
     if layout.sha256 or note.is_file():
         return
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{found}\n")
+    write_atomically(note, lambda file: file.write(f"{found}\n".encode()))
     print(
         f"{layout.url} has no published checksum: the sha256 of this first download, {found}, is "
         f"kept in {note}, and every later one is compared with it",
