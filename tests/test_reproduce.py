@@ -348,6 +348,22 @@ def test_a_step_is_made_once_and_again_where_it_was_interrupted(
     assert not (tmp_path / ".making-a").exists()
 
 
+def test_a_damaged_beam_table_fails_its_own_step_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beam_search.json").write_text("[")
+    exported = artefacts.Step("p2g.onnx", [], False, lambda: (tmp_path / "p2g.onnx").touch())
+    monkeypatch.setattr(artefacts, "_export", lambda *arguments: exported)
+    monkeypatch.setattr(artefacts, "_comparison", lambda *arguments: exported._replace(done=True))
+    run = run_of("p2g", 42)
+    run.record["divergence"] = None
+    failed = artefacts.make([run], 42, tmp_path, "cpu")
+    assert (
+        list(failed) == ["beam search"] and "beam_search.json is damaged" in failed["beam search"]
+    )
+    assert (tmp_path / "p2g.onnx").exists()
+
+
 @pytest.mark.timeout(600)
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     command = ["reproduce", "intel_cnn_bn", "--epochs", "1", "--out", str(tmp_path)]

@@ -7,8 +7,9 @@ shares neither threads nor memory with what ran before.
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line
@@ -140,7 +141,10 @@ def _comparison(runs: Sequence[Run], made: Path) -> Step:
 
 def _beams(runs: Sequence[Run], made: Path) -> Step:
     """Beam search of every run at every width; runs that were studied already are kept."""
-    known = read_beam_rows(made / BEAMS) if (made / BEAMS).exists() else []
+    try:
+        known = read_beam_rows(made / BEAMS) if (made / BEAMS).exists() else []
+    except UsageError as error:
+        return Step("beam search", [], False, partial(_fail, error))
     done = {(row["experiment"], row["seed"]) for row in known}
     missing = [run for run in runs if (run.experiment.name, _seed(run)) not in done]
 
@@ -178,6 +182,10 @@ def command(*arguments: str | Path) -> str:
     if done.returncode:
         raise UsageError((done.stderr.strip() or done.stdout.strip() or "killed").splitlines()[-1])
     return done.stdout
+
+
+def _fail(error: UsageError) -> NoReturn:
+    raise error
 
 
 def _seed(run: Run) -> int:
