@@ -32,6 +32,7 @@ HISTORY = "history.csv"
 WEIGHTS = "model.weights.h5"
 CHECKPOINT = "checkpoint.npz"
 VOCABULARY = "vocabulary.{}.json"
+ENCODER = "resnet_18_imagenet"  # of the homework's images: how the names of its presets begin
 MOST_BYTES = 10**9  # of weights; the largest of the five reports have 22 MB
 
 
@@ -85,6 +86,9 @@ class Run:
             if protocol[name] != expected:
                 words = f"{expected} epochs" if name == "epochs" else f"{name} {expected}"
                 found.append(words.replace("_", " "))
+        encoder = self.record.get("encoder") or ENCODER  # older records do not name it
+        if not Path(encoder).name.startswith(ENCODER):
+            found.append(f"image encoder {ENCODER}")
         return found
 
     def data(self):

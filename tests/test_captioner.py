@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -24,6 +25,7 @@ from hw2_keras.models.image_encoder import (
     resnet_features,
     scene_encoder,
 )
+from hw2_keras.runs import open_run
 from hw2_keras.training import fit
 
 P, C = 6, 4
@@ -358,3 +360,19 @@ def test_an_encoder_with_other_layers_leaves_no_run_behind(aerial, tmp_path):
     with pytest.raises(UsageError, match=r"resnet_18_imagenet_small' cannot be read"):
         hw2.train("caption", epochs=1, source="real", out=tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("encoder", "departures"),
+    [
+        (None, []),
+        ("resnet_18_imagenet", []),
+        ("resnet_18_imagenet_stage3", []),
+        ("presets/resnet_18_imagenet", []),
+        ("resnet_50_imagenet", ["image encoder resnet_18_imagenet"]),
+    ],
+)
+def test_a_run_with_another_image_encoder_departs_from_the_reports(encoder, departures):
+    run = open_run(Path(__file__).parents[1] / "results/caption-real-rate0.0004-epochs6-seed42")
+    assert run.departures == []
+    assert replace(run, record=run.record | {"encoder": encoder}).departures == departures

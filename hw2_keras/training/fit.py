@@ -57,14 +57,16 @@ def train(
             ``runs/fashion_cnn-real-rate0.01-epochs15-seed42``.
         encoder: image encoder of the captioners on real data: name or folder of a KerasHub preset
             for ``ResNetBackbone``. Default: resnet_18_imagenet, from the folder of that name
-            under HW2_DATA_DIR where there is one.
+            under HW2_DATA_DIR where there is one; a run with another network departs from the
+            reports' protocol.
 
     Returns:
         The finished run. One that is finished already is opened, not repeated.
 
     Raises:
-        UsageError: bad arguments, missing data, an encoder with other layers, a folder that
-            cannot be written, or one that another process trains in (``lock.Held``).
+        UsageError: bad arguments, missing data, an encoder that cannot be used (see
+            ``models.image_encoder.resnet_encoder``), a folder that cannot be written, or one that
+            another process trains in (``lock.Held``).
     """
     experiment = trainable(name)
     protocol = protocol_of(experiment, learning_rate, epochs, seed)
