@@ -13,9 +13,10 @@ import pytest
 import training_cases
 
 import hw2_keras as hw2
-from hw2_keras import files, runs
+from hw2_keras import files, lock, runs
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
+from hw2_keras.training import fit
 
 NAME = "kmnist_cnn-synthetic-rate0.0005-epochs1-seed42"
 WRITES = (runs.CHECKPOINT, runs.HISTORY, runs.WEIGHTS, runs.RECORD)  # of one epoch, in order
@@ -53,6 +54,33 @@ def test_a_kill_behind_any_write_loses_nothing(
     assert again.metrics == uninterrupted.metrics
     found = {path.name for path in again.path.iterdir()}
     assert found == {runs.HISTORY, runs.WEIGHTS, runs.RECORD, "tensorboard"}
+
+
+def test_leftovers_of_a_run_that_somebody_holds_stay(uninterrupted: runs.Run) -> None:
+    half = uninterrupted.path / f"{files.UNFINISHED}half"
+    half.touch()
+    with lock.hold(uninterrupted.path, "a test"):
+        hw2.train("kmnist_cnn", epochs=1, out=uninterrupted.path.parent)
+        assert half.exists() and (uninterrupted.path / lock.LOCK).exists()
+    hw2.train("kmnist_cnn", epochs=1, out=uninterrupted.path.parent)
+    assert not half.exists() and not (uninterrupted.path / lock.LOCK).exists()
+
+
+def test_the_best_run_is_marked_by_one_process(
+    uninterrupted: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = hw2.open_run(shutil.copytree(uninterrupted.path, tmp_path / NAME))
+    write, marked = files.write_json, []
+
+    def write_json(path: Path, content: dict) -> None:
+        with pytest.raises(lock.Held), lock.hold(run.path, "a test"):
+            pass
+        write(path, content)
+        marked.append(path)
+
+    monkeypatch.setattr(files, "write_json", write_json)
+    assert fit.mark_best([run])[0].best and len(marked) == 1
+    assert not (run.path / lock.LOCK).exists()
 
 
 @pytest.mark.parametrize("name", training_cases.CHECKS)

@@ -32,6 +32,7 @@ from hw2_keras.training.callbacks import (
     TensorBoard,
 )
 
+LONGEST_WAIT = 10.0  # seconds for another process that opens the same run
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
@@ -82,9 +83,7 @@ def train(
     decided = (protocol[key] for key in ("learning_rate", "epochs", "seed"))
     folder = Path(out) / runs.folder_name(name, source, *decided)
     if (folder / runs.RECORD).exists():
-        run = _open_finished(folder, identity)
-        _remove_leftovers(folder)
-        return run
+        return _open_finished(folder, identity)
     files.make_folder(folder)
     try:
         prepared = TASKS[experiment.task].prepare(data, Path(out), identity.get("encoder"))
@@ -103,7 +102,6 @@ def _finish(experiment: Experiment, prepared: Any, data: Any, identity: dict, fo
         record = _fit(experiment, prepared, data, identity, folder)
         files.write_json(folder / runs.RECORD, record)
     _remove_leftovers(folder)
-    (folder / lock.LOCK).unlink(missing_ok=True)
 
 
 def protocol_of(
@@ -166,7 +164,9 @@ def mark_best(trained: Sequence[Run]) -> list[Run]:
     for run in trained:
         record = run.record | {"best_of_sweep": run is best}
         if record != run.record:
-            files.write_json(run.path / runs.RECORD, record)
+            with lock.hold(run.path, "marking the best rate", LONGEST_WAIT):
+                files.write_json(run.path / runs.RECORD, record)
+                _remove_leftovers(run.path)
     return [open_run(run.path) for run in trained]
 
 
@@ -315,13 +315,13 @@ def _weights_file(model: keras.Model) -> bytes:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what a finished run needs no more, and what a kill left half written."""
-    with contextlib.suppress(OSError):  # committed runs may lie where nothing can be written
-        for path in (
-            folder / runs.CHECKPOINT,
-            folder / lock.LOCK,
-            *folder.glob(f"{files.UNFINISHED}*"),
-        ):
+    """Removes what a finished run needs no more, and what a kill left half written.
+
+    Only for whoever holds the folder: what is half written may be somebody's who still writes.
+    """
+    half = folder.glob(f"{files.UNFINISHED}*")
+    with contextlib.suppress(OSError):
+        for path in (folder / runs.CHECKPOINT, *half, folder / lock.LOCK):
             path.unlink(missing_ok=True)
 
 
@@ -336,6 +336,9 @@ def _open_finished(folder: Path, identity: dict) -> Run:
         )
     told = printable(f"opened the finished run {folder}; another --out trains it again")
     print(told, file=sys.stderr)
+    # It may be in use, or lie where nothing can be written.
+    with contextlib.suppress(UsageError), lock.hold(folder, "opening the run"):
+        _remove_leftovers(folder)
     return run
 
 
