@@ -14,7 +14,7 @@ from measure import Row, alternate, calls_per_second
 from export.runtime import Classifier, Model, load
 from hw2_keras import experiments, load_data
 from hw2_keras.reproduction import workers
-from hw2_keras.reproduction.plan import Task
+from hw2_keras.reproduction.plan import PlannedRun
 from hw2_keras.reproduction.trainer import Trainer, kind
 from hw2_keras.runs import open_run
 
@@ -46,14 +46,14 @@ def rows() -> Iterator[Row]:
 def minutes(name: str, device: str) -> float:
     """Minutes that a whole run would take, from a few epochs and what they took to start."""
     experiment = experiments[name]
-    task = Task(name, experiment.best_rate, EPOCHS, 42, "real")
-    trainer = Trainer(kind(task, device))
+    run = PlannedRun(name, experiment.best_rate, EPOCHS, 42, "real")
+    trainer = Trainer(kind(run, device))
     with tempfile.TemporaryDirectory() as out:
-        outcome = trainer.train(task, Path(out), lambda: None)
+        outcome = trainer.train(run, Path(out), lambda: None)
         trainer.close()
         if outcome.problem:
-            raise SystemExit(f"{task} on {device}: {outcome.problem}")
-        seconds = open_run(Path(out, task.folder)).record["training_seconds"]
+            raise SystemExit(f"{run} on {device}: {outcome.problem}")
+        seconds = open_run(Path(out, run.folder)).record["training_seconds"]
     return (seconds * experiment.epochs / EPOCHS + outcome.seconds - seconds) / 60
 
 

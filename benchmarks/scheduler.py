@@ -14,7 +14,7 @@ from measure import Row
 
 from hw2_keras import experiments
 from hw2_keras.reproduction import workers
-from hw2_keras.reproduction.plan import Task
+from hw2_keras.reproduction.plan import PlannedRun
 
 TINY = 200  # runs
 ENCODER_DECODER, CLASSIFIER = "p2g", "kmnist_cnn"
@@ -37,11 +37,11 @@ def rows() -> Iterator[Row]:
 
 def tiny_runs(count: int) -> tuple[float, float, float]:
     """Seconds of overhead per run, and the driver's peak memory after half and all runs."""
-    tasks = tiny_tasks(CLASSIFIER, range(count), 1)
+    planned = tiny_tasks(CLASSIFIER, range(count), 1)
     with workers.local(1) as client, tempfile.TemporaryDirectory() as out:
-        list(train(client, tasks[:1], Path(out)))  # TensorFlow's start is no overhead of a run
+        list(train(client, planned[:1], Path(out)))  # TensorFlow's start is no overhead of a run
         started, busy, half = time.perf_counter(), 0.0, 0.0
-        for number, seconds in enumerate(train(client, tasks[1:], Path(out)), 1):
+        for number, seconds in enumerate(train(client, planned[1:], Path(out)), 1):
             busy += seconds
             half = half or (peak() if number >= count // 2 else 0.0)
         elapsed = time.perf_counter() - started
@@ -57,19 +57,19 @@ def throughput(name: str, count: int) -> float:
         return 60 * RUNS / (time.perf_counter() - started)
 
 
-def train(client, tasks: Sequence[Task], out: Path) -> Iterator[float]:
+def train(client, planned: Sequence[PlannedRun], out: Path) -> Iterator[float]:
     """Trains in scratch folders, unpacks, and gives the seconds that each run's request took."""
-    for task, outcome in workers.train_all(client, tasks, lambda task, row: None):
+    for run, outcome in workers.train_all(client, planned, lambda run, row: None):
         if outcome.problem:
-            raise SystemExit(f"{task}: {outcome.problem}")
-        workers.unpack(outcome.files, out / task.folder)
+            raise SystemExit(f"{run}: {outcome.problem}")
+        workers.unpack(outcome.files, out / run.folder)
         yield outcome.seconds
 
 
-def tiny_tasks(name: str, seeds: Sequence[int], epochs: int) -> list[Task]:
+def tiny_tasks(name: str, seeds: Sequence[int], epochs: int) -> list[PlannedRun]:
     """Runs of an experiment's best rate on synthetic data."""
     rate = experiments[name].best_rate
-    return [Task(name, rate, epochs, seed, "synthetic") for seed in seeds]
+    return [PlannedRun(name, rate, epochs, seed, "synthetic") for seed in seeds]
 
 
 def peak() -> float:

@@ -18,8 +18,8 @@ from hw2_keras.report import verdict
 from hw2_keras.reproduction import artefacts
 from hw2_keras.reproduction.board import Board
 from hw2_keras.reproduction.plan import (
+    PlannedRun,
     Status,
-    Task,
     duration,
     last_row,
     plan,
@@ -72,7 +72,7 @@ def test_a_plan_of_bad_arguments_is_refused(arguments: dict, message: str) -> No
 
 
 def test_the_status_of_a_run(tmp_path: Path) -> None:
-    task = Task("kmnist_cnn", 0.01, 4, 42, "synthetic")
+    task = PlannedRun("kmnist_cnn", 0.01, 4, 42, "synthetic")
     folder = tmp_path / task.folder
     assert status(task, tmp_path) == Status("missing")
     folder.mkdir()
@@ -102,7 +102,7 @@ HEAD = "epoch,loss,running_loss,val_accuracy"
     ],
 )
 def test_the_damaged_history_of_an_interrupted_run(text: str | None, tmp_path: Path) -> None:
-    task = Task("kmnist_cnn", 0.01, 4, 42, "synthetic")
+    task = PlannedRun("kmnist_cnn", 0.01, 4, 42, "synthetic")
     history = tmp_path / task.folder / runs.HISTORY
     history.parent.mkdir()
     (history.parent / runs.CHECKPOINT).touch()
@@ -112,7 +112,7 @@ def test_the_damaged_history_of_an_interrupted_run(text: str | None, tmp_path: P
 
 
 def test_an_epoch_is_told_once(tmp_path: Path) -> None:
-    task, told = Task("kmnist_cnn", 0.01, 4, 42, "synthetic"), []
+    task, told = PlannedRun("kmnist_cnn", 0.01, 4, 42, "synthetic"), []
     (tmp_path / task.folder).mkdir()
     look = on_new_epoch(task, tmp_path, told.append)
     rows = []
@@ -171,7 +171,7 @@ def test_time_left_is_that_of_the_workers_or_of_the_longest_run() -> None:
 
 
 def test_the_board_corrects_the_time_by_what_has_run(capsys: pytest.CaptureFixture) -> None:
-    tasks = [Task("kmnist_cnn", 0.01, 20, seed, "real") for seed in (1, 2, 3, 4)]
+    tasks = [PlannedRun("kmnist_cnn", 0.01, 20, seed, "real") for seed in (1, 2, 3, 4)]
     found = dict.fromkeys(tasks[:3], Status("missing")) | {tasks[3]: Status("finished", 20)}
     board, one = Board(found, 1), seconds(tasks[0])
     assert board.left() == pytest.approx(3 * one)
@@ -310,7 +310,7 @@ def test_a_folder_is_held_by_one_process_and_given_back(tmp_path: Path) -> None:
 def test_two_trainings_of_one_run(tmp_path: Path) -> None:
     from hw2_keras import train
 
-    folder = tmp_path / Task("kmnist_cnn", 5e-4, 1, 42, "synthetic").folder
+    folder = tmp_path / PlannedRun("kmnist_cnn", 5e-4, 1, 42, "synthetic").folder
     folder.mkdir()
     with lock.hold(folder, "training"), pytest.raises(lock.Held, match="in use by training"):
         train("kmnist_cnn", epochs=1, out=tmp_path)

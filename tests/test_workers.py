@@ -21,7 +21,7 @@ from hw2_keras import runs
 from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.reproduction import trainer
-from hw2_keras.reproduction.plan import Task, plan, status
+from hw2_keras.reproduction.plan import PlannedRun, plan, status
 from hw2_keras.reproduction.reproduce import plan_table, reproduce, train_missing
 from hw2_keras.reproduction.trainer import Outcome
 
@@ -32,8 +32,8 @@ STUB = Path(__file__).parent / "stub_training"
 ROOT = Path(__file__).parents[1]
 
 
-def task(seed: int, epochs: int = 3) -> Task:
-    return Task("kmnist_cnn", 0.01, epochs, seed, "synthetic")
+def task(seed: int, epochs: int = 3) -> PlannedRun:
+    return PlannedRun("kmnist_cnn", 0.01, epochs, seed, "synthetic")
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ def in_background(function: Callable[[], object]) -> tuple[threading.Thread, lis
     return thread, found
 
 
-def collect(client, tasks: list[Task], shared: Path | None, reports: list | None = None) -> dict:
+def collect(
+    client, tasks: list[PlannedRun], shared: Path | None, reports: list | None = None
+) -> dict:
     told = reports if reports is not None else []
     report = lambda task, row: told.append((task, row))  # noqa: E731
     return dict(workers.train_all(client, tasks, report, shared))

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from hw2_keras.reproduction.plan import Status, Task, duration, seconds, time_left
+from hw2_keras.reproduction.plan import PlannedRun, Status, duration, seconds, time_left
 from hw2_keras.reproduction.trainer import Outcome
 
 SHOWN = 20  # runs that are listed; the rest is only counted
@@ -39,10 +39,10 @@ class Board:
         slots: how many runs are trained at once.
     """
 
-    def __init__(self, found: Mapping[Task, Status], slots: int) -> None:
+    def __init__(self, found: Mapping[PlannedRun, Status], slots: int) -> None:
         self.slots = slots
-        self.runs = {task: _at_first(status) for task, status in found.items()}
-        self.start = {task: status.epochs for task, status in found.items()}
+        self.runs = {run: _at_first(status) for run, status in found.items()}
+        self.start = {run: status.epochs for run, status in found.items()}
         self.estimated = self.taken = 0.0
         self.console = Console(stderr=True)
 
@@ -58,41 +58,41 @@ class Board:
             yield self
         print(self.summary(), file=sys.stderr)
 
-    def report(self, task: Task, row: Mapping[str, float]) -> None:
+    def report(self, run: PlannedRun, row: Mapping[str, float]) -> None:
         """An epoch has ended; ``row`` is its line of the history."""
-        name, done = task.experiment.metric, int(row["epoch"])
+        name, done = run.experiment.metric, int(row["epoch"])
         figure = f"{name} {row[name]:.4f}"
-        if self.runs[task].state in ("waiting", "running"):
-            self.runs[task] = Progress("running", done, figure)
-            self._line(f"{task}: epoch {done}/{task.epochs} {figure}")
+        if self.runs[run].state in ("waiting", "running"):
+            self.runs[run] = Progress("running", done, figure)
+            self._line(f"{run}: epoch {done}/{run.epochs} {figure}")
 
-    def ended(self, task: Task, outcome: Outcome) -> None:
+    def ended(self, run: PlannedRun, outcome: Outcome) -> None:
         """A run is finished, or has failed."""
         if outcome.problem:
-            self.runs[task] = Progress("failed", self.runs[task].epochs, outcome.problem)
-            self._line(f"{task}: failed: {outcome.problem}")
+            self.runs[run] = Progress("failed", self.runs[run].epochs, outcome.problem)
+            self._line(f"{run}: failed: {outcome.problem}")
             return
-        estimated = seconds(task, self.start[task])
+        estimated = seconds(run, self.start[run])
         if estimated < math.inf:
             self.estimated += estimated
             self.taken += outcome.seconds
-        figure = outcome.divergence or self.runs[task].figure
-        self.runs[task] = Progress("done", task.epochs, figure)
-        self._line(f"{task}: done in {duration(outcome.seconds)} {figure}".rstrip())
+        figure = outcome.divergence or self.runs[run].figure
+        self.runs[run] = Progress("done", run.epochs, figure)
+        self._line(f"{run}: done in {duration(outcome.seconds)} {figure}".rstrip())
 
     def left(self) -> float:
         """Seconds until all is done: the registry's times, corrected by what has run so far."""
         left = [
-            seconds(task, run.epochs)
-            for task, run in self.runs.items()
-            if run.state in ("waiting", "running")
+            seconds(run, progress.epochs)
+            for run, progress in self.runs.items()
+            if progress.state in ("waiting", "running")
         ]
         pace = self.taken / self.estimated if self.estimated else 1.0
         return pace * time_left(left, self.slots)
 
     def summary(self) -> str:
         """One line: how many runs are where, and the time left."""
-        states = [run.state for run in self.runs.values()]
+        states = [progress.state for progress in self.runs.values()]
         counts = [f"{states.count(s)} {s}" for s in ("done", "running", "waiting", "failed")]
         return f"{', '.join(counts)}, {duration(self.left())} left"
 
@@ -103,8 +103,9 @@ class Board:
             table.add_column(heading, no_wrap=True)
         order = ("running", "failed", "waiting", "done")
         listed = sorted(self.runs.items(), key=lambda item: order.index(item[1].state))
-        for task, run in listed[:SHOWN]:
-            table.add_row(str(task), run.state, f"{run.epochs}/{task.epochs}", run.figure)
+        for run, progress in listed[:SHOWN]:
+            epochs = f"{progress.epochs}/{run.epochs}"
+            table.add_row(str(run), progress.state, epochs, progress.figure)
         return Group(table, self.summary())
 
     def _line(self, text: str) -> None:

@@ -21,7 +21,7 @@ START_SECONDS = 5.5
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedRun:
     """What decides a run, apart from the data: the arguments of ``train``."""
 
     name: str
@@ -64,7 +64,7 @@ def plan(
     seeds: Sequence[int] = (42,),
     source: str = "synthetic",
     epochs: int | None = None,
-) -> list[Task]:
+) -> list[PlannedRun]:
     """Every run that the registry implies, the longest first, after those of unknown time.
 
     The first seed is trained at every rate of an experiment, further seeds at the best one alone:
@@ -82,13 +82,13 @@ def plan(
     """
     check(seeds, source, epochs)
     first, *further = dict.fromkeys(seeds)
-    tasks = [
-        Task(experiment.name, rate, epochs or experiment.epochs, seed, source)
+    planned = [
+        PlannedRun(experiment.name, rate, epochs or experiment.epochs, seed, source)
         for experiment in chosen(names, edition)
         for rate in experiment.learning_rates
         for seed in (first, *(further if rate == experiment.best_rate else ()))
     ]
-    return sorted(tasks, key=seconds, reverse=True)
+    return sorted(planned, key=seconds, reverse=True)
 
 
 def check(seeds: Sequence[int], source: str, epochs: int | None) -> None:
@@ -129,46 +129,46 @@ def chosen(names: Sequence[str], edition: str | None) -> list[Experiment]:
     return found
 
 
-def place(task: Task) -> tuple[int, int, int]:
+def place(run: PlannedRun) -> tuple[int, int, int]:
     """Sorts runs as the registry lists them."""
-    names, rates = list(experiments), task.experiment.learning_rates
-    return names.index(task.name), rates.index(task.learning_rate), task.seed
+    names, rates = list(experiments), run.experiment.learning_rates
+    return names.index(run.name), rates.index(run.learning_rate), run.seed
 
 
-def status(task: Task, out: Path) -> Status:
+def status(run: PlannedRun, out: Path) -> Status:
     """What ``out`` holds of a run."""
-    folder = out / task.folder
+    folder = out / run.folder
     if (folder / runs.RECORD).exists():
         try:
             runs.open_run(folder)
         except UsageError as error:
             return Status("damaged", problem=str(error))
-        return Status("finished", task.epochs)
+        return Status("finished", run.epochs)
     if (folder / runs.CHECKPOINT).exists():
-        row = last_row(task, out)
+        row = last_row(run, out)
         return Status("interrupted", int(row["epoch"]) if row else 0)
     return Status("missing")
 
 
-def last_row(task: Task, out: Path) -> dict[str, float] | None:
+def last_row(run: PlannedRun, out: Path) -> dict[str, float] | None:
     """The last epoch of a run's history, or None where there is none yet or it is damaged."""
     try:
-        columns = read_history(out / task.folder / runs.HISTORY, task.experiment.metric)
+        columns = read_history(out / run.folder / runs.HISTORY, run.experiment.metric)
     except UsageError:
         return None  # it says how far a run is; what it goes on from is its checkpoint
     return {name: values[-1] for name, values in columns.items()}
 
 
-def seconds(task: Task, done: int = 0) -> float:
+def seconds(run: PlannedRun, done: int = 0) -> float:
     """How long a run takes on two cores, from the registry's measured times; infinite if unknown.
 
     Args:
         done: epochs that need not be trained again.
     """
-    experiment = task.experiment
+    experiment = run.experiment
     real = 60 * experiment.minutes / experiment.epochs
-    epoch = experiment.synthetic_seconds if task.source == "synthetic" else real
-    return START_SECONDS + epoch * (task.epochs - done) if epoch else math.inf
+    epoch = experiment.synthetic_seconds if run.source == "synthetic" else real
+    return START_SECONDS + epoch * (run.epochs - done) if epoch else math.inf
 
 
 def time_left(left: Iterable[float], workers: int) -> float:

@@ -16,7 +16,15 @@ from hw2_keras.report.text import format_table
 from hw2_keras.report.verdict import Verdict
 from hw2_keras.reproduction import artefacts, trainer
 from hw2_keras.reproduction.board import Board
-from hw2_keras.reproduction.plan import Task, duration, place, plan, seconds, status, time_left
+from hw2_keras.reproduction.plan import (
+    PlannedRun,
+    duration,
+    place,
+    plan,
+    seconds,
+    status,
+    time_left,
+)
 from hw2_keras.reproduction.trainer import Outcome
 from hw2_keras.runs import open_run
 
@@ -28,13 +36,13 @@ class Reproduction:
     """What `reproduce` did.
 
     Attributes:
-        tasks: every run of the plan.
+        planned: every run of the plan.
         failed: what failed, a run or a later step, and why.
         verdicts: every reported figure of the experiments beside ours.
         page: the page, or None after ``dry_run``.
     """
 
-    tasks: tuple[Task, ...]
+    planned: tuple[PlannedRun, ...]
     failed: dict[str, str]
     verdicts: tuple[Verdict, ...] = ()
     page: Path | None = None
@@ -79,35 +87,35 @@ def reproduce(
         raise UsageError("workers and a cluster: give one of them")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"{workers} workers: expected a whole number from 1 to {MOST_WORKERS:,}")
-    tasks, out = plan(names, edition, seeds, source, epochs), Path(out)
+    planned, out = plan(names, edition, seeds, source, epochs), Path(out)
     if dry_run:
-        print(plan_table(tasks, out, workers or 1))
-        return Reproduction(tuple(tasks), {})
+        print(plan_table(planned, out, workers or 1))
+        return Reproduction(tuple(planned), {})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {out} ({error.strerror}): choose another --out") from error
     with lock.hold(out, "reproduce"):
-        failed = train_missing(tasks, out, workers, cluster, device)
-        finished = [task for task in tasks if status(task, out).state == "finished"]
-        found = [open_run(out / task.folder) for task in sorted(finished, key=place)]
+        failed = train_missing(planned, out, workers, cluster, device)
+        finished = [run for run in planned if status(run, out).state == "finished"]
+        found = [open_run(out / run.folder) for run in sorted(finished, key=place)]
         made = artefacts.folder(out, source, epochs)
         failed |= artefacts.make(found, seeds[0], made, device)
-        rows = verdict.verdicts(found, {task.name for task in tasks})
+        rows = verdict.verdicts(found, {run.name for run in planned})
         verdict.write(rows, made)
         written, _ = page.make(out, made / "site")
-    return Reproduction(tuple(tasks), failed, tuple(rows), written)
+    return Reproduction(tuple(planned), failed, tuple(rows), written)
 
 
-def plan_table(tasks: Sequence[Task], out: Path, workers: int = 1) -> str:
+def plan_table(planned: Sequence[PlannedRun], out: Path, workers: int = 1) -> str:
     """What there is, what is missing, and how long it takes."""
-    found = {task: status(task, out) for task in tasks}
+    found = {run: status(run, out) for run in planned}
     rows = [["run", "state", "epochs", "time"]]
-    for task, (state, done, _) in found.items():
-        left = "" if state in ("finished", "damaged") else duration(seconds(task, done))
-        rows.append([str(task), state, f"{done}/{task.epochs}", left])
-    missing = [seconds(task, f.epochs) for task, f in found.items() if f.state != "finished"]
-    count = f"{len(tasks)} runs in {out}, {len(tasks) - len(missing)} finished"
+    for run, (state, done, _) in found.items():
+        left = "" if state in ("finished", "damaged") else duration(seconds(run, done))
+        rows.append([str(run), state, f"{done}/{run.epochs}", left])
+    missing = [seconds(run, f.epochs) for run, f in found.items() if f.state != "finished"]
+    count = f"{len(planned)} runs in {out}, {len(planned) - len(missing)} finished"
     workers_text = f"on {workers} workers" if workers > 1 else "one after another"
     known = [left for left in missing if left < math.inf]
     about = "about" if known == missing else "at least"
@@ -116,12 +124,12 @@ def plan_table(tasks: Sequence[Task], out: Path, workers: int = 1) -> str:
 
 
 def train_missing(
-    tasks: Sequence[Task], out: Path, workers: int | None, cluster: str | None, device: str
+    planned: Sequence[PlannedRun], out: Path, workers: int | None, cluster: str | None, device: str
 ) -> dict[str, str]:
     """Trains the runs that are not finished; returns those that failed and why."""
-    found = {task: status(task, out) for task in tasks}
-    failed = {str(task): f.problem for task, f in found.items() if f.state == "damaged"}
-    missing = [task for task, f in found.items() if f.state in ("missing", "interrupted")]
+    found = {run: status(run, out) for run in planned}
+    failed = {str(run): f.problem for run, f in found.items() if f.state == "damaged"}
+    missing = [run for run, f in found.items() if f.state in ("missing", "interrupted")]
     if not missing:
         return failed
     with _engine(workers, cluster, device) as client:
@@ -135,11 +143,11 @@ def train_missing(
             slots = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
             train = lambda report: pool.train_all(client, missing, report, out, device)  # noqa: E731
         with Board(found, slots).shown() as board, contextlib.closing(train(board.report)) as done:
-            for task, outcome in done:
-                outcome = stored(outcome, out / task.folder)
-                board.ended(task, outcome)
+            for run, outcome in done:
+                outcome = stored(outcome, out / run.folder)
+                board.ended(run, outcome)
                 if outcome.problem:
-                    failed[str(task)] = outcome.problem
+                    failed[str(run)] = outcome.problem
     return failed
 
 

@@ -23,9 +23,9 @@ from typing import NamedTuple
 from hw2_keras.errors import UsageError
 from hw2_keras.files import first_line
 from hw2_keras.lock import Held
-from hw2_keras.reproduction.plan import Task, last_row
+from hw2_keras.reproduction.plan import PlannedRun, last_row
 
-Report = Callable[[Task, dict], None]
+Report = Callable[[PlannedRun, dict], None]
 
 RETRIES = 3  # a run is started again this often when its process dies
 LOCK_SECONDS = 10.0  # a process that was just killed holds its run a moment longer
@@ -63,11 +63,11 @@ class Trainer:
         self.kind, self.environment = kind, environment
         self.process: subprocess.Popen | None = None
 
-    def train(self, task: Task, out: Path, watch: Callable[[], None]) -> Outcome:
+    def train(self, run: PlannedRun, out: Path, watch: Callable[[], None]) -> Outcome:
         """Trains one run in ``out``, or resumes it there.
 
         Args:
-            task: a run of this trainer's kind.
+            run: one of this trainer's kind.
             out: folder of the run's folder.
             watch: called twice a second; what it raises ends the run and the process.
 
@@ -78,7 +78,7 @@ class Trainer:
             self._start()
         started = time.perf_counter()
         try:
-            request = json.dumps({"task": asdict(task), "out": str(out)})
+            request = json.dumps({"run": asdict(run), "out": str(out)})
             print(request, file=self.process.stdin, flush=True)
             while (answer := self._answer(0.5)) is None:
                 watch()
@@ -125,42 +125,44 @@ class Trainer:
 
 
 def train_here(
-    tasks: Sequence[Task], out: Path, report: Report, device: str = "auto"
-) -> Iterator[tuple[Task, Outcome]]:
+    planned: Sequence[PlannedRun], out: Path, report: Report, device: str = "auto"
+) -> Iterator[tuple[PlannedRun, Outcome]]:
     """Trains runs one after another; gives each back as it ends.
 
     Args:
-        report: gets a task and the last row of its history whenever an epoch has ended.
+        report: gets a run and the last row of its history whenever an epoch has ended.
     """
     trainers: dict[str, Trainer] = {}
     try:
-        for task in tasks:
-            name = kind(task, device)
+        for run in planned:
+            name = kind(run, device)
             trainer = trainers.setdefault(name, Trainer(name))
-            watch = on_new_epoch(task, out, lambda row, task=task: report(task, row))
-            yield task, _persistently(trainer, task, out, watch)
+            watch = on_new_epoch(run, out, lambda row, run=run: report(run, row))
+            yield run, _persistently(trainer, run, out, watch)
     finally:
         for trainer in trainers.values():
             trainer.close()
 
 
-def _persistently(trainer: Trainer, task: Task, out: Path, watch: Callable[[], None]) -> Outcome:
+def _persistently(
+    trainer: Trainer, run: PlannedRun, out: Path, watch: Callable[[], None]
+) -> Outcome:
     for _ in range(RETRIES):
         with contextlib.suppress(TrainerDied):
-            return trainer.train(task, out, watch)
+            return trainer.train(run, out, watch)
     try:
-        return trainer.train(task, out, watch)
+        return trainer.train(run, out, watch)
     except TrainerDied as error:
         return Outcome(f"{error}, {RETRIES + 1} times")
 
 
-def on_new_epoch(task: Task, out: Path, tell: Callable[[dict], None]) -> Callable[[], None]:
+def on_new_epoch(run: PlannedRun, out: Path, tell: Callable[[dict], None]) -> Callable[[], None]:
     """A function that passes on the last row of a run's history whenever an epoch has ended."""
     told = None
 
     def look() -> None:
         nonlocal told
-        row = last_row(task, out)
+        row = last_row(run, out)
         if row and row["epoch"] != told:  # not the row: a figure that is no number equals nothing
             told = row["epoch"]
             tell(row)
@@ -168,9 +170,9 @@ def on_new_epoch(task: Task, out: Path, tell: Callable[[dict], None]) -> Callabl
     return look
 
 
-def kind(task: Task, device: str) -> str:
+def kind(run: PlannedRun, device: str) -> str:
     """Runs of the same kind can share a process: the same threads, the same device."""
-    return f"{'classifier' if task.experiment.task == 'classification' else 'sequence'}-{device}"
+    return f"{'classifier' if run.experiment.task == 'classification' else 'sequence'}-{device}"
 
 
 def _forward(lines, answers: queue.Queue) -> None:
@@ -203,27 +205,27 @@ def _read_requests(requests: queue.Queue) -> None:
 
 def _answer(request: dict, device: str) -> dict:
     """Trains a run and returns the fields of its `Outcome`."""
-    task = Task(**request["task"])
+    run = PlannedRun(**request["run"])
     try:
-        run = _train(task, request["out"], device)
-        return {"divergence": run.record["divergence"]}
+        trained = _train(run, request["out"], device)
+        return {"divergence": trained.record["divergence"]}
     except UsageError as error:
         return {"problem": str(error)}
     except Exception as error:
         return {"problem": f"{type(error).__name__}: {first_line(error)}"}
 
 
-def _train(task: Task, out: str, device: str):
+def _train(run: PlannedRun, out: str, device: str):
     import keras
 
     from hw2_keras.training import devices, fit
 
     devices.use(device)
-    fit.set_threads(task.name)
+    fit.set_threads(run.name)
     until = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            return fit.train(**asdict(task), out=out)
+            return fit.train(**asdict(run), out=out)
         except Held:
             if time.monotonic() > until:
                 raise

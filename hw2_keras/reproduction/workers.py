@@ -25,7 +25,7 @@ from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_wo
 from hw2_keras import files, runs
 from hw2_keras.errors import UsageError
 from hw2_keras.lock import LOCK
-from hw2_keras.reproduction.plan import Task
+from hw2_keras.reproduction.plan import PlannedRun
 from hw2_keras.reproduction.trainer import (
     RETRIES,
     Outcome,
@@ -124,15 +124,15 @@ def differences(here: Mapping[str, str | None], there: Mapping[str, str | None])
 
 def train_all(
     client: Client,
-    tasks: Sequence[Task],
+    planned: Sequence[PlannedRun],
     report: Report,
     shared: Path | None = None,
     device: str = "auto",
-) -> Iterator[tuple[Task, Outcome]]:
+) -> Iterator[tuple[PlannedRun, Outcome]]:
     """Trains runs on the workers of a cluster; gives each back as it ends.
 
     Args:
-        tasks: in the order in which they are started.
+        planned: in the order in which they are started.
         report: as for `trainer.train_here`; it is called from another thread.
         shared: the results folder; workers that see it train in it. None: all train in scratch
             folders.
@@ -142,7 +142,7 @@ def train_all(
         UsageError: the cluster is gone.
     """
     topic = f"hw2-{uuid.uuid4().hex}"
-    by_key = {f"{task.folder}-{topic}": task for task in tasks}
+    by_key = {f"{run.folder}-{topic}": run for run in planned}
 
     def listen(event: tuple[float, dict]) -> None:
         message = event[1]
@@ -157,9 +157,9 @@ def train_all(
     with _token(shared) as seen:
         futures = [
             client.submit(
-                run_task, task, seen, topic, key=key, retries=RETRIES, priority=-i, pure=False
+                run_task, run, seen, topic, key=key, retries=RETRIES, priority=-i, pure=False
             )
-            for i, (key, task) in enumerate(by_key.items())
+            for i, (key, run) in enumerate(by_key.items())
         ]
         done = distributed.as_completed(futures)
         del futures  # a result is freed as soon as it has been used
@@ -230,13 +230,13 @@ class Trainers(WorkerPlugin):
         for trainer in self.trainers.values():
             trainer.close()
 
-    def train(self, task: Task, out: Path, watch: Callable[[], None]) -> Outcome:
+    def train(self, run: PlannedRun, out: Path, watch: Callable[[], None]) -> Outcome:
         """`Trainer.train` in this worker's process for runs of this kind."""
-        name = kind(task, self.device)
+        name = kind(run, self.device)
         with self.one_at_a_time:
             trainer = self.trainers.setdefault(name, Trainer(name, self.environment))
             try:
-                return trainer.train(task, out, watch)
+                return trainer.train(run, out, watch)
             except TrainerDied:
                 self.close()  # the driver may be gone: no process stays behind idle
                 raise
@@ -266,7 +266,7 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
+def run_task(run: PlannedRun, shared: Shared | None, topic: str) -> Outcome:
     """Trains one run on this worker, for the driver of this topic.
 
     Raises:
@@ -276,7 +276,7 @@ def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
     trainers: Trainers = worker.plugins[topic]
 
     def train(out: Path) -> Outcome:
-        return trainers.train(task, out, _watch(worker, topic, task, out))
+        return trainers.train(run, out, _watch(worker, topic, run, out))
 
     if shared and Path(shared.folder, shared.token).is_file():
         return train(Path(shared.folder))
@@ -284,13 +284,15 @@ def run_task(task: Task, shared: Shared | None, topic: str) -> Outcome:
         outcome = train(Path(scratch))
         if outcome.problem:
             return outcome
-        return outcome._replace(files=pack(Path(scratch, task.folder)))
+        return outcome._replace(files=pack(Path(scratch, run.folder)))
 
 
-def _watch(worker: distributed.Worker, topic: str, task: Task, out: Path) -> Callable[[], None]:
+def _watch(
+    worker: distributed.Worker, topic: str, run: PlannedRun, out: Path
+) -> Callable[[], None]:
     """What is done twice a second while a run trains: tell its epoch, or end it if unwanted."""
     key = worker.get_current_task()
-    look = on_new_epoch(task, out, lambda row: worker.log_event(topic, {"key": key, "row": row}))
+    look = on_new_epoch(run, out, lambda row: worker.log_event(topic, {"key": key, "row": row}))
 
     def watch() -> None:
         state = worker.state.tasks.get(key)
