@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hw2_keras import runs
+from hw2_keras.data import SOURCES
 from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.records import MOST_EPOCHS, read_history
-
-SOURCES = ("synthetic", "real")
 
 # CPU seconds that TensorFlow takes to start.
 START_SECONDS = 5.5
