@@ -1117,7 +1117,8 @@ class _Endless(Exception):
 
 # The messages of onnx.proto that a file may hold: the number of each field and what it holds, with
 # a star where it may come more than once. What is not here is refused: ref_attr_name and bodies of
-# functions, segments of tensors, opaque types, placement on devices.
+# functions, segments of tensors, sparse tensors, which onnxruntime makes dense outside of the pool,
+# opaque types, placement on devices.
 _SCHEMA = {
     "Model": "1 int, 2 text, 3 text, 4 text, 5 int, 6 text, 7 Graph, 8 Opset*, 14 Entry*, "
     "20 bytes*, 25 Function*",
@@ -1126,23 +1127,22 @@ _SCHEMA = {
     "Function": "1 text, 4 text*, 5 text*, 6 text*, 7 bytes*, 8 text, 9 Opset*, 10 text, "
     "11 bytes*, 12 bytes*, 13 text, 14 Entry*",
     "Graph": "1 Node*, 2 text, 5 Tensor*, 10 text, 11 Value*, 12 Value*, 13 Value*, "
-    "14 Annotation*, 15 Sparse*, 16 Entry*",
+    "14 Annotation*, 16 Entry*",
     "Node": "1 text*, 2 text*, 3 text, 4 text, 5 Attribute*, 6 text, 7 text, 8 text, 9 Entry*",
     "Attribute": "1 text, 2 float, 3 int, 4 bytes, 5 Tensor, 6 Graph, 7 float*, 8 int*, 9 bytes*, "
-    "10 Tensor*, 11 Graph*, 13 text, 14 Type, 15 Type*, 20 int32, 22 Sparse, 23 Sparse*",
+    "10 Tensor*, 11 Graph*, 13 text, 14 Type, 15 Type*, 20 int32",
     "Tensor": "1 int*, 2 int32, 4 fixed, 5 varints, 6 bytes*, 7 varints, 8 text, 9 bytes, "
     "10 fixed, 11 varints, 12 text, 13 Entry*, 14 int32, 16 Entry*",
-    "Sparse": "1 Tensor, 2 Tensor, 3 int*",
     "Annotation": "1 text, 2 Entry*",
     "Value": "1 text, 2 Type, 3 text, 4 Entry*",
-    "Type": "1 TensorType, 4 ElementType, 5 MapType, 6 text, 8 TensorType, 9 ElementType",
+    "Type": "1 TensorType, 4 ElementType, 5 MapType, 6 text, 9 ElementType",
     "TensorType": "1 int32, 2 Shape",
     "ElementType": "1 Type",
     "MapType": "1 int32, 2 Type",
     "Shape": "1 Dimension*",
     "Dimension": "1 int, 2 text, 3 text",
 }
-_ONE_OF = {"Dimension": {1, 2}, "Type": {1, 4, 5, 8, 9}}
+_ONE_OF = {"Dimension": {1, 2}, "Type": {1, 4, 5, 9}}
 _WIRE_TYPES = {"int": 0, "int32": 0, "float": 5}  # all else has its length before it: 2
 
 
@@ -1255,15 +1255,12 @@ def _graphs(graph: dict) -> Iterator[dict]:
 
 def _contents(model: dict) -> tuple[list[dict], list[dict]]:
     """All nodes and all tensors of a model."""
-    nodes, tensors, sparse = [], [], []
+    nodes, tensors = [], []
     for graph in _graphs(model[7][0]):
         nodes += graph.get(1, [])
         tensors += graph.get(5, [])
-        sparse += graph.get(15, [])
     for attribute in (each for node in nodes for each in node.get(5, [])):
         tensors += (*attribute.get(5, []), *attribute.get(10, []))
-        sparse += (*attribute.get(22, []), *attribute.get(23, []))
-    tensors += (part for each in sparse for part in (*each.get(1, []), *each.get(2, [])))
     return nodes, tensors
 
 
@@ -1365,8 +1362,6 @@ def _definitions(graph: dict) -> dict[str, list[tuple[str, dict]]]:
             note(_text(value, 1), "given" if each is graph else "carried", value)
         for tensor in each.get(5, []):
             note(_text(tensor, 8), "tensor", tensor)
-        for sparse in each.get(15, []):
-            note(_text(sparse.get(1, [{}])[0], 8), "sparse", sparse)
         for node in each.get(1, []):
             for name in node.get(2, []):
                 note(name, "node", node)
@@ -1610,8 +1605,7 @@ def _text_sources(graph: dict) -> Iterator[str]:
     for each in _graphs(graph):
         values = (value for field in (11, 12, 13) for value in each.get(field, []))
         yield from (_text(value, 1) for value in values if _holds_texts(value))
-        tensors = (*each.get(5, []), *(t for s in each.get(15, []) for t in s.get(1, [])))
-        yield from (_text(tensor, 8) for tensor in tensors if tensor.get(2) == [8])
+        yield from (_text(tensor, 8) for tensor in each.get(5, []) if tensor.get(2) == [8])
         for node in each.get(1, []):
             if _makes_texts(node):
                 yield from node.get(2, [])
@@ -1625,7 +1619,6 @@ def _makes_texts(node: dict) -> bool:
         return False
     own = [each for each in node.get(5, []) if not _text(each, 1).startswith("keys_")]
     tensors = [t for a in own for t in (*a.get(5, []), *a.get(10, []))]
-    tensors += [t for a in own for s in (*a.get(22, []), *a.get(23, [])) for t in s.get(1, [])]
     named = any(9 in each or _text(each, 1) == "value_string" for each in own)
     return named or any(tensor.get(2) == [8] for tensor in tensors)
 

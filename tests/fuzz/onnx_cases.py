@@ -382,7 +382,24 @@ def ort_format(rng: random.Random) -> bytes:
     return name + b"ORTM" + b"a" * 10 + tiny()
 
 
-FORBIDDEN = (foreign_node, foreign_opset, local_function, training, external, external)
+def sparse(model: onnx.ModelProto, rng: random.Random) -> None:
+    """A tensor of a thousand million zeros, or a value of that type."""
+    zeros = helper.make_sparse_tensor(
+        helper.make_tensor("zeros", TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("places", TensorProto.INT64, [1], [0]),
+        [10**9],
+    )
+    graph = rng.choice(all_graphs(model))
+    place = rng.randrange(3)
+    if place == 0:
+        graph.sparse_initializer.append(zeros)
+    elif place == 1:
+        graph.node.insert(0, helper.make_node("Constant", [], ["zeros"], sparse_value=zeros))
+    else:
+        graph.value_info.append(helper.make_sparse_tensor_value_info("zeros", 1, [10**9]))
+
+
+FORBIDDEN = (foreign_node, foreign_opset, local_function, training, external, external, sparse)
 
 
 def check_forbidden(seed: int, folder: Path) -> None:
