@@ -1050,18 +1050,27 @@ def _problem(model: dict) -> str:
         )
     if 20 in model or 25 in model:
         return "holds training information or functions: export it again"
+    graphs = list(_graphs(model[7][0]))
+    if any(map(_defines_twice, graphs)):
+        return "defines a name twice in one graph: export it again"
+    definitions = _definitions(model[7][0])
     try:
-        rounds = _rounds(model[7][0])
+        rounds = _rounds(model[7][0], definitions)
     except _Endless as problem:
         return f"could run without end ({problem}): export it again"
     if problem := _problem_of_texts(model[7][0], rounds):
         return f"could fill the memory with texts ({problem}): export it again"
-    graphs, definitions = list(_graphs(model[7][0])), _definitions(model[7][0])
-    if max(map(_declared_axis, graphs)) > MAX_AXIS or any(
-        _made_axis(node, definitions) > MAX_AXIS for node in nodes
-    ):
+    if max(*map(_declared_axis, graphs), _made_axis(nodes, definitions)) > MAX_AXIS:
         return f"has a list that could be a shape of over {MAX_AXIS:,} axes: export it again"
     return ""
+
+
+def _defines_twice(graph: dict) -> bool:
+    """Whether a graph defines a name twice; a stored tensor may be the default of an input."""
+    made = [name for node in graph.get(1, []) for name in node.get(2, []) if name]
+    taken = [_text(value, 1) for value in graph.get(11, [])]
+    stored = [_text(tensor, 8) for tensor in graph.get(5, [])]
+    return any(len({*names, *made}) < len(names) + len(made) for names in (taken, stored))
 
 
 def _metadata(model: dict, path: Path) -> dict[str, object]:
@@ -1268,20 +1277,15 @@ def _contents(model: dict) -> tuple[list[dict], list[dict]]:
 _MAKING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Range": 1}
 
 
-def _made_axis(node: dict, definitions: dict[str, list[tuple[str, dict]]]) -> float:
-    """The longest axis that a node makes as a stored constant says; 0 where none says it."""
-    place, inputs = _MAKING.get(_text(node, 4)), node.get(1, [])
-    if place is None or place >= len(inputs):
-        return 0
-    largest = 0.0
-    for kind, source in definitions.get(inputs[place], []):
-        stored = [source] if kind == "tensor" else []
-        if kind == "node" and _text(source, 4) == "Constant":
-            stored = [tensor for each in source.get(5, []) for tensor in each.get(5, [])]
-        for tensor in stored:
-            size = sum(len(v) for field in (5, 7, 9) for v in tensor.get(field, []))
-            largest = max(largest, np.inf if size > MAX_SHAPE else _largest_of_tensor(tensor))
-    return largest
+def _made_axis(nodes: Iterable[dict], definitions: "Definitions") -> float:
+    """The longest axis that nodes make as stored constants say; 0 where none says it."""
+    found = ((_MAKING.get(_text(node, 4)), node.get(1, [])) for node in nodes)
+    names = {inputs[place] for place, inputs in found if place is not None and place < len(inputs)}
+    defined = [each for name in names for each in definitions.get(name, [])]
+    if any(kind == "node" and _text(source, 4) == "Constant" for kind, source in defined):
+        return np.inf  # one that holds no tensor
+    stored = (source for kind, source in defined if kind == "tensor")
+    return max(map(_largest_of_tensor, stored), default=0)
 
 
 def _declared_axis(graph: dict) -> int:
@@ -1304,8 +1308,12 @@ _KEEPING = {"Shape": 1, "Slice": 1, "Squeeze": 1, "Unsqueeze": 1, "Cast": 1, "Id
 _KEEPING |= {"Transpose": 1, "Gather": 2, "Min": None, "Max": None}
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
+Definitions = dict[str, list[tuple[str, dict]]]  # of a name: (what kind of source, the source)
+Place = tuple[str, bool]  # the name of a value; whether its axes are meant, not its numbers
+Bounds = dict[Place, float]
 
-def _rounds(graph: dict) -> list[tuple[dict, float]]:
+
+def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
     """A graph and all graphs inside it, each with how often it can run.
 
     The rounds of every Loop and Scan must come from constants and from inputs of the file, which
@@ -1314,8 +1322,8 @@ def _rounds(graph: dict) -> list[tuple[dict, float]]:
     Raises:
         _Endless: why it could run without end.
     """
-    definitions = _definitions(graph)
     waiting, found, work, loops = [(graph, 1.0)], [], 0.0, 0
+    bounds: Bounds = {}
     while waiting:
         graph, rounds = waiting.pop()
         found.append((graph, rounds))
@@ -1328,8 +1336,9 @@ def _rounds(graph: dict) -> list[tuple[dict, float]]:
                 loops += 1
                 if loops > MAX_LOOPS:
                     raise _Endless(f"it has over {MAX_LOOPS} loops")
-                times = max((_largest(n, definitions) for n in _counted(node)), default=np.inf)
-                if times > MAX_STEPS:
+                counts = (_largest(place, definitions, bounds) for place in _counted(node))
+                times = max(counts, default=np.inf)
+                if len(inner) != 1 or times > MAX_STEPS:
                     raise _Endless(f"{kind} {_text(node, 3)!r} has no bound that can be seen")
             elif inner and kind != "If":
                 raise _Endless(f"{kind} holds a graph")
@@ -1337,22 +1346,22 @@ def _rounds(graph: dict) -> list[tuple[dict, float]]:
     return found
 
 
-def _counted(node: dict) -> list[str]:
-    """The names of the values that say how often a Loop or a Scan goes round."""
+def _counted(node: dict) -> list[Place]:
+    """The values that say how often a Loop goes round, or by their axes how often a Scan does."""
     inputs = node.get(1, [])
     if _text(node, 4) == "Loop":
-        return inputs[:1]
+        return [(name, False) for name in inputs[:1]]
     scanned = _integer(node, "num_scan_inputs")
-    return inputs[-scanned:] if 0 < scanned <= len(inputs) else []
+    return [(name, True) for name in inputs[-scanned:]] if 0 < scanned <= len(inputs) else []
 
 
 def _integer(node: dict, name: str) -> int:
     return next((a[3][0] for a in node.get(5, []) if _text(a, 1) == name and 3 in a), 0)
 
 
-def _definitions(graph: dict) -> dict[str, list[tuple[str, dict]]]:
+def _definitions(graph: dict) -> Definitions:
     """What each name stands for, in whatever graph."""
-    found: dict[str, list[tuple[str, dict]]] = {}
+    found: Definitions = {}
 
     def note(name: str, kind: str, source: dict) -> None:
         found.setdefault(name, []).append((kind, source))
@@ -1363,61 +1372,81 @@ def _definitions(graph: dict) -> dict[str, list[tuple[str, dict]]]:
         for tensor in each.get(5, []):
             note(_text(tensor, 8), "tensor", tensor)
         for node in each.get(1, []):
+            constant = _constant(node)
             for name in node.get(2, []):
-                note(name, "node", node)
+                note(name, "tensor" if constant else "node", constant or node)
     return found
 
 
-def _largest(name: str, definitions: dict[str, list[tuple[str, dict]]]) -> float:
-    """The largest number or axis that a value can have; infinity where that cannot be seen."""
-    waiting, seen, largest = [name], set(), 0.0
+def _constant(node: dict) -> dict | None:
+    """The tensor of a ``Constant`` that holds nothing else."""
+    attributes = node.get(5, [])
+    tensors = [tensor for each in attributes for tensor in each.get(5, [])]
+    is_one = _text(node, 4) == "Constant" and len(attributes) == len(tensors) == 1
+    return tensors[0] if is_one and len(node.get(2, [])) == 1 else None
+
+
+def _largest(place: Place, definitions: Definitions, bounds: Bounds) -> float:
+    """The largest number or axis that a value can have; infinity where that cannot be seen.
+
+    ``bounds`` keeps what was found, so that a file is walked through once.
+    """
+    wanted, waiting = place, [(place, None)]
     while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if not name or name not in definitions:
-            return np.inf
-        for kind, source in definitions[name]:
-            operator_type = _text(source, 4) if kind == "node" else ""
-            if kind == "given":
-                largest = max(largest, MAX_STEPS)
-            elif kind == "tensor":
-                largest = max(largest, _largest_of_tensor(source))
-            elif operator_type == "Constant":
-                tensors = [t for a in source.get(5, []) for t in a.get(5, [])]
-                largest = max(largest, *map(_largest_of_tensor, tensors or [{}]))
-            elif operator_type == "Cast" and _integer(source, "to") not in (1, 6, 7):
-                return np.inf  # a negative number would become a large one
-            elif operator_type in _KEEPING:
-                waiting += source.get(1, [])[: _KEEPING[operator_type]]
-            else:
-                return np.inf
-    return largest
+        place, known = waiting.pop()
+        if known:
+            own, sources = known
+            bounds[place] = max([own, *(bounds[source] for source in sources)])
+        elif place not in bounds:
+            bounds[place] = np.inf  # until its sources are known; in a ring it stays so
+            own, sources = known = _bound(definitions.get(place[0], []), place[1])
+            waiting += [(place, known), *((source, None) for source in sources)]
+    return bounds[wanted]
+
+
+def _bound(defined: list[tuple[str, dict]], is_axis: bool) -> tuple[float, list[Place]]:
+    """The bound of a value that is known at once, and the values whose bounds are its own too."""
+    own, sources = 0.0 if defined else np.inf, []
+    for kind, source in defined:
+        operator_type = _text(source, 4) if kind == "node" else ""
+        if kind == "given":
+            own = max(own, MAX_STEPS)
+        elif kind == "tensor":
+            own = max([own, *source.get(1, [])] if is_axis else [own, _largest_of_tensor(source)])
+        elif operator_type not in _KEEPING or len(source[2]) > 1:
+            return np.inf, []
+        elif operator_type == "Cast" and _integer(source, "to") not in (1, 6, 7):
+            return np.inf, []  # a negative number would become a large one
+        else:
+            follows = is_axis or operator_type == "Shape"
+            sources += [(name, follows) for name in source.get(1, [])[: _KEEPING[operator_type]]]
+    return own, sources
 
 
 def _largest_of_tensor(tensor: dict) -> float:
     """The largest number or axis of a stored tensor; infinity where that cannot be seen."""
     dtype = _DTYPES.get(tensor.get(2, [0])[0])
     raw = tensor.get(9, [b""])[0]
-    if dtype is None or 4 in tensor or 10 in tensor or len(raw) % np.dtype(dtype).itemsize:
+    size = len(tensor.get(1, [])) + sum(len(v) for n in (5, 7, 9) for v in tensor.get(n, []))
+    if size > MAX_SHAPE or 4 in tensor or 10 in tensor:
+        return np.inf
+    if dtype is None or len(raw) % np.dtype(dtype).itemsize:
         return np.inf
     stored = np.frombuffer(raw, dtype)
     if not np.isfinite(stored).all():
         return np.inf
-    listed = (_numbers(tensor.get(field, [])) for field in (1, 5, 7))
-    return float(max(itertools.chain([stored.max(initial=0)], *listed)))
+    listed = (_numbers(packed).max(initial=0) for n in (5, 7) for packed in tensor.get(n, []))
+    return float(max(stored.max(initial=0), *listed, *tensor.get(1, []), 0))
 
 
-def _numbers(values: Iterable[int | bytes]) -> Iterator[int]:
-    """Signed whole numbers, packed or not."""
-    for value in values:
-        packed, position = (value, 0) if isinstance(value, bytes) else (b"", 0)
-        if isinstance(value, int):
-            yield value - (value >> 63 << 64)
-        while position < len(packed):
-            number, position = _varint(packed, position, len(packed))
-            yield number - (number >> 63 << 64)
+def _numbers(packed: bytes) -> np.ndarray:
+    """Signed whole numbers of a list that ``_checked`` has let through."""
+    codes = np.frombuffer(packed, np.uint8)
+    is_last = codes < 0x80
+    starts = np.flatnonzero(np.concatenate(([True], is_last[:-1]))[: len(codes)])
+    places = np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes)))
+    parts = (codes & 0x7F).astype(np.uint64) << (7 * places).astype(np.uint64)
+    return np.bitwise_or.reduceat(parts, starts).view(np.int64) if len(codes) else parts
 
 
 class _Stepwise:

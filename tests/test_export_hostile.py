@@ -196,6 +196,41 @@ def test_ten_megabytes_of_tiny_fields() -> None:
     assert time.process_time() - start < 2
 
 
+def in_time(content: bytes, message: str) -> None:
+    """A file is refused within two seconds."""
+    start = time.process_time()
+    with pytest.raises(ModelError, match=message):
+        inspect(content, Path("case.onnx"))
+    assert time.process_time() - start < 2
+
+
+def test_a_name_that_is_defined_twice() -> None:
+    """Each node of so many would look at each definition of its shape."""
+    model = onnx.load_from_string(cases.tiny())
+    for i in range(2000):
+        model.graph.node.add(op_type="Expand", input=["one", "size"], output=[f"all{i}"])
+        model.graph.initializer.add(name="size", data_type=7, dims=[1], int64_data=[2])
+    in_time(model.SerializeToString(), "defines a name twice in one graph: export it again")
+
+
+def test_many_names_of_one_list() -> None:
+    """A list is read once, whatever is called by it, and not at all where it is long."""
+    model = onnx.load_from_string(cases.tiny())
+    names = [f"size{i}" for i in range(20_000)]
+    values = onnx.helper.make_tensor("v", 7, [400], [300] * 400)
+    model.graph.node.append(onnx.helper.make_node("Constant", [], names, value=values))
+    for name in names:
+        model.graph.node.add(op_type="Expand", input=["one", name], output=[f"all_{name}"])
+    in_time(model.SerializeToString(), "a shape of over 65,536 axes: export it again")
+    model = onnx.load_from_string(cases.tiny())
+    values = onnx.helper.make_tensor("values", 7, [50_000], [3] * 50_000)
+    model.graph.initializer.append(values)
+    body = model.graph.node[3].attribute[0].g
+    loops = ["Loop", ["values", "yes"], []]
+    model.graph.node.extend(onnx.helper.make_node(*loops, body=body) for _ in range(40))
+    in_time(model.SerializeToString(), "Loop '' has no bound that can be seen")
+
+
 def test_the_largest_that_would_do() -> None:
     spell = load(FILES / "p2g_attention.onnx")
     with pytest.raises(ModelError, match=r"num_beams is 100,000: the largest .* is 1000$"):

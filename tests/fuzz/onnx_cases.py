@@ -231,7 +231,7 @@ def without_wide(message: dict) -> dict:
     result = {}
     for field, values in message.items():
         if field == 5 and all(isinstance(v, bytes) for v in values):
-            values = [[n & 0xFFFFFFFF for n in runtime._numbers(values)]]
+            values = [(runtime._numbers(b"".join(values)) & 0xFFFFFFFF).tolist()]
         result[field] = [without_wide(v) if isinstance(v, dict) else v for v in values]
     return result
 
