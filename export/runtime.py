@@ -1316,8 +1316,9 @@ Bounds = dict[Place, float]
 def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
     """A graph and all graphs inside it, each with how often it can run.
 
-    The rounds of every Loop and Scan must come from constants and from inputs of the file, which
-    the caller bounds. The nodes, each times the rounds around it, are added up.
+    The rounds of every Loop and Scan must come from constants, from the axes of inputs, or from
+    the numbers that the runtime bounds: never from what a source holds, which is the caller's
+    data. The nodes, each times the rounds around it, are added up.
 
     Raises:
         _Endless: why it could run without end.
@@ -1410,7 +1411,7 @@ def _bound(defined: list[tuple[str, dict]], is_axis: bool) -> tuple[float, list[
     for kind, source in defined:
         operator_type = _text(source, 4) if kind == "node" else ""
         if kind == "given":
-            own = max(own, MAX_STEPS)
+            own = max(own, MAX_STEPS if is_axis or _is_limit(source) else np.inf)
         elif kind == "tensor":
             own = max([own, *source.get(1, [])] if is_axis else [own, _largest_of_tensor(source)])
         elif operator_type not in _KEEPING or len(source[2]) > 1:
@@ -1421,6 +1422,16 @@ def _bound(defined: list[tuple[str, dict]], is_axis: bool) -> tuple[float, list[
             follows = is_axis or operator_type == "Shape"
             sources += [(name, follows) for name in source.get(1, [])[: _KEEPING[operator_type]]]
     return own, sources
+
+
+def _is_limit(value: dict) -> bool:
+    """Whether an input is a number that the runtime bounds, never the caller's source."""
+    kinds = [kind for each in value.get(2, []) for kind in each.get(1, [])]
+    is_whole = [kind.get(1) for kind in kinds] == [[7]]
+    axes = [
+        axis for kind in kinds for shape in kind.get(2, [{1: [0]}]) for axis in shape.get(1, [])
+    ]
+    return _text(value, 1) in ("num_beams", "max_length") and is_whole and not axes
 
 
 def _largest_of_tensor(tensor: dict) -> float:

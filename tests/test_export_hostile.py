@@ -1,5 +1,6 @@
 """Hostile files, inputs and commands: a sample of the seeded cases, and the ones found before."""
 
+import contextlib
 import errno
 import importlib.util
 import os
@@ -129,6 +130,23 @@ def test_loops_without_a_bound(statements: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cases, "ENDLESS", {"only": statements})
     with pytest.raises(ModelError, match=r"could run without end \(.*\): export it again"):
         inspect(cases.endless(random.Random(0)), Path("case.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "is_refused"),
+    [("int64 max_length", False), ("int64[1, N] max_length", True), ("int64 source", True)],
+)
+def test_rounds_that_the_caller_gives(inputs: str, is_refused: bool) -> None:
+    """The runtime bounds ``max_length``; what else is called so, it takes for a source."""
+    name = inputs.split()[-1]
+    model = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["" : 20]> g (float[N] x, {inputs}) => (float[N] out) '
+        f"<bool yes = {{1}}> {{ n = Squeeze ({name}) "
+        f"out = Loop (n, yes, x) <body = {cases.BODY}> }}"
+    )
+    refused = pytest.raises(ModelError, match="Loop '' has no bound that can be seen")
+    with refused if is_refused else contextlib.nullcontext():
+        inspect(model.SerializeToString(), Path("case.onnx"))
 
 
 @pytest.mark.parametrize("statements", cases.GROWING.values(), ids=cases.GROWING)

@@ -316,6 +316,8 @@ ENDLESS = {
     "out = Loop (n, yes, x) <body = {body}>",
     "a cast of -1": "m = Constant <value = int64 {-1}> () u = Cast <to = 12> (m) "
     "n = Cast <to = 7> (u) out = Loop (n, yes, x) <body = {body}>",
+    "counted by what a source holds": "k = Cast <to = 7> (x) n = Squeeze (k) "
+    "out = Loop (n, yes, x) <body = {body}>",
     "loops in loops": "out = Loop (big, yes, x) <body = b1 (int64 i1, bool c1, float[N] v1) "
     "=> (bool d1, float[N] w1) { d1 = Identity (c1) w1 = Loop (big, yes, v1) <body = b2 "
     "(int64 i2, bool c2, float[N] v2) => (bool d2, float[N] w2) { d2 = Identity (c2) "
