@@ -240,7 +240,7 @@ class Classifier(Model):
     def __init__(self, session: onnxruntime.InferenceSession, info: dict, path: Path) -> None:
         super().__init__(session, info, path)
         self.labels: list[str] = info["labels"]
-        self._has_strings = session.get_outputs()[0].name == "label"
+        self._has_strings = any(o.name == "label" for o in session.get_outputs())
         answer = {"label": ("string", 1)} if self._has_strings else {"label_id": ("int64", 1)}
         self._check_signature(SOURCES["classifier"], answer | {"probabilities": ("float", 2)})
         self.image_shape: tuple[int, int, int] = tuple(session.get_inputs()[0].shape[1:])
@@ -349,7 +349,10 @@ class SourceModel(Model):
         self._target_size: int = info["vocabulary_sizes"]["target"]
         if info["max_length"] > MAX_STEPS:
             raise ModelError(f"{path} writes texts of over {MAX_STEPS:,} tokens: export it again")
-        self._source = session.get_inputs()[0]
+        self._source = next(iter(session.get_inputs()), None)
+        # An array has an axis of its sources; what has none could stand for a limit of the search.
+        if not (self._source and self._source.shape):
+            raise ModelError(f"{path} takes no list of sources: export it again")
         self._has_strings = any(o.name == "text_out" for o in session.get_outputs())
         self._ids = None
         if self._source.name == "ids":  # a file for runtimes without strings
@@ -856,10 +859,11 @@ def _reason(error: Exception) -> str:
 
 
 def _words(signature: dict[str, tuple[str, int] | None]) -> str:
-    return ", ".join(
+    words = (
         f"{name} ({each[0]}, {each[1]} axes)" if each else f"no {name}"
         for name, each in signature.items()
     )
+    return ", ".join(words) or "nothing"
 
 
 def _float_advice(images: np.ndarray) -> str:

@@ -196,6 +196,31 @@ def test_sparse_tensors(tmp_path: Path) -> None:
             load(path)
 
 
+@pytest.mark.parametrize("inputs", ["", "int64 max_length"])
+def test_a_file_without_sources(inputs: str, tmp_path: Path) -> None:
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (INPUTS) => (string[1, 1] text_out) '
+    text += '<string[1, 1] word = {"a"}> { text_out = Identity (word) }'
+    model = onnx.parser.parse_model(text.replace("INPUTS", inputs))
+    facts = cases.facts_of(onnx.load(FILES / "p2g_attention.onnx"))
+    path = tmp_path / "sourceless.onnx"
+    for kind in ("speller", "array", "sampler", "classifier"):
+        cases.add_facts(model, facts | {"kind": kind, "source_kind": "array", "labels": ["a"]})
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ModelError, match=r"sourceless\.onnx (takes|gives) .*export it again"):
+            load(path)
+
+
+def test_a_file_without_outputs(tmp_path: Path) -> None:
+    model = onnx.load_from_string(cases.tiny())
+    model.graph.input[0].name = "other"
+    model.graph.node[0].input[0] = "other"
+    del model.graph.output[:]
+    path = tmp_path / "silent.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"silent\.onnx takes other .*: a classifier takes image"):
+        load(path)
+
+
 def test_no_flatbuffer_in_disguise(tmp_path: Path) -> None:
     import random
 
