@@ -85,6 +85,29 @@ def test_a_file_that_has_changed(tmp_path: Path) -> None:
         next(model.stream("k æ t"))
 
 
+def test_other_weights_under_the_same_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "spell.onnx"
+    shutil.copyfile(SPELL, path)
+    model = load(path)
+    other = onnx.load(SPELL)
+    weight = max(other.graph.initializer, key=lambda each: len(each.raw_data))
+    weight.raw_data = bytes(len(weight.raw_data))
+    path.write_bytes(other.SerializeToString())
+    with pytest.raises(ModelError, match="has changed since it was loaded: load it again"):
+        next(model.stream("k æ t"))
+
+
+def test_a_file_that_does_not_say_its_experiment(tmp_path: Path) -> None:
+    nameless = onnx.load(SPELL)
+    (name,) = (each for each in nameless.metadata_props if each.key == "hw2.experiment")
+    nameless.metadata_props.remove(name)
+    path = tmp_path / "nameless.onnx"
+    path.write_bytes(nameless.SerializeToString())
+    model = load(path)
+    model.info["mine"] = "a key of the caller's"
+    assert "".join(model.stream("k æ t")) == model("k æ t")
+
+
 def test_a_classifier_has_nothing_to_stream() -> None:
     model = load(FILES / "kmnist_cnn.onnx")
     assert isinstance(model, Classifier) and not hasattr(model, "stream")
