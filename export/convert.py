@@ -391,11 +391,23 @@ def finish(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def add_metadata(model: onnx.ModelProto, facts: dict[str, object]) -> None:
-    """Stores each fact as JSON under ``hw2.<name>`` in ``metadata_props``."""
-    helper.set_model_props(
-        model,
-        {f"hw2.{key}": json.dumps(value, ensure_ascii=False) for key, value in facts.items()},
-    )
+    """Stores each fact as JSON under ``hw2.<name>`` in ``metadata_props``.
+
+    Raises:
+        ModelError: a number that is not finite: JSON has none.
+    """
+    helper.set_model_props(model, {f"hw2.{key}": json_of(key, facts[key]) for key in facts})
+
+
+def json_of(name: str, fact: object) -> str:
+    """A fact as JSON; errors: see ``add_metadata``."""
+    try:
+        return json.dumps(fact, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ModelError(
+            f"the {name} of this model hold NaN or infinity: a file holds finite numbers alone, "
+            "train it again"
+        ) from error
 
 
 def encoder_licence(name: str | None) -> str:

@@ -1088,7 +1088,8 @@ def _metadata(model: dict, path: Path) -> dict[str, object]:
         name = key.removeprefix("hw2.")
         try:
             value = json.loads(_text(entry, 2))
-            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates
+            # Python reads and writes NaN, infinity and lone surrogates, which no JSON holds.
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} has a {key} that is no JSON: export it again") from error
         if name in info:

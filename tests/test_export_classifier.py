@@ -189,6 +189,13 @@ def test_wrong_images(classify: Classifier, images: np.ndarray, message: str) ->
         classify(images)
 
 
+def test_metadata_hold_finite_numbers(file: Path) -> None:
+    model = onnx.load(file)
+    with pytest.raises(ModelError, match="the metrics of this model hold NaN or infinity"):
+        convert.add_metadata(model, {"metrics": {"val_loss": float("nan")}})
+    assert model == onnx.load(file)
+
+
 def test_bad_files(file: Path, tmp_path: Path) -> None:
     content = file.read_bytes()
     cases = {

@@ -221,6 +221,15 @@ def test_a_file_without_outputs(tmp_path: Path) -> None:
         load(path)
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_json_does_not_have(number: str) -> None:
+    """``JSON.parse`` of a browser refuses a whole list of files for one of them."""
+    model = onnx.load_from_string(cases.tiny())
+    model.metadata_props.add(key="hw2.metrics", value=f'{{"test_accuracy": {number}}}')
+    with pytest.raises(ModelError, match=r"hw2\.metrics that is no JSON: export it again"):
+        inspect(model.SerializeToString(), Path("case.onnx"))
+
+
 def test_no_flatbuffer_in_disguise(tmp_path: Path) -> None:
     import random
 

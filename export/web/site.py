@@ -118,7 +118,7 @@ def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pa
             name_tabs(entries)
             runtime = {"package": RUNTIME, "bytes": write_runtime(partial / "runtime")}
             manifest = {"made_by": MADE_BY, "runtime": runtime, "models": entries}
-            text = json.dumps(manifest, ensure_ascii=False, indent=1)
+            text = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1)
             (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
             partial.chmod(0o755)  # a server may run as somebody else
             replace_folder(partial, out)
