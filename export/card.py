@@ -36,15 +36,24 @@ def write(path: Path) -> Path:
     """Writes the card of ``NAME.onnx`` beside it, as ``NAME.md``.
 
     Raises:
-        ModelError: the file cannot be used, or ``NAME.md`` is there and is no card of it.
+        ModelError: the file cannot be used; see ``check_place``.
+    """
+    card = check_place(path)
+    with new_file(card, ModelError) as partial:
+        partial.write_text(card_of(path), encoding="utf-8")
+    return card
+
+
+def check_place(path: Path) -> Path:
+    """Where the card of ``NAME.onnx`` goes: ``NAME.md`` beside it.
+
+    Raises:
+        ModelError: ``NAME.md`` is there and is no card of it.
     """
     card = path.with_suffix(".md")
-    text = card_of(path)
-    title = text.partition("\n")[0].encode()
-    if card.exists() and not card.read_bytes().startswith(title):
+    title = printable(f"# {path.name}".partition("\n")[0]).encode()
+    if card.is_dir() or (card.exists() and not card.read_bytes().startswith(title)):
         raise ModelError(f"{card} is not a card of {path.name}: move it away, then convert again")
-    with new_file(card, ModelError) as partial:
-        partial.write_text(text, encoding="utf-8")
     return card
 
 

@@ -125,6 +125,7 @@ def check_options(path: Path, task: str, search: str, length_penalty: float) -> 
         raise ModelError(f"{path}: expected a file name that ends in .onnx")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent} is not a folder: make it first, or choose another")
+    card.check_place(path)
     if search not in SEARCHES:
         raise ModelError(f"unknown search {search!r}: expected one of {', '.join(SEARCHES)}")
     if task == "classification" and search != "beam":

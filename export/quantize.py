@@ -145,6 +145,7 @@ def quantize(
             f"{output}: expected the name of another file that ends in .onnx, in a folder that "
             "exists"
         )
+    card.check_place(output)
     data = data_of(path, before.info) if data is None else data
     model = onnx.load(path)
     tensors = quantize_weights(model)

@@ -11,8 +11,9 @@ import onnx
 import pytest
 
 import export
-from export import card
+from export import card, convert
 from export.cli import main
+from export.quantize import quantize
 from export.runtime import ModelError, load
 from hw2_keras.runs import Run
 
@@ -93,6 +94,22 @@ def test_a_text_of_yours_is_not_written_over(flowers: Path, tmp_path: Path) -> N
     with pytest.raises(ModelError, match=r"notes\.md is not a card of notes\.onnx: move it away"):
         card.write(path)
     assert path.with_suffix(".md").read_text() == "my notes"
+
+
+def test_a_text_of_yours_is_seen_before_any_work(flowers: Path, tmp_path: Path) -> None:
+    text, path = tmp_path / "README.md", tmp_path / "README.onnx"
+    text.write_text("# My project")
+    for start in (
+        lambda: convert.check_options(path, "generation", "beam", 1.0),
+        lambda: quantize(flowers, path, data="none is looked at"),
+    ):
+        with pytest.raises(ModelError, match=r"README\.md is not a card of README\.onnx"):
+            start()
+    assert list(tmp_path.iterdir()) == [text]
+    text.unlink()
+    text.mkdir()
+    with pytest.raises(ModelError, match=r"README\.md is not a card of README\.onnx"):
+        card.check_place(path)
 
 
 def test_metadata_that_are_sparse_or_odd_make_a_card(flowers: Path, tmp_path: Path) -> None:
