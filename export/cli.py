@@ -206,9 +206,9 @@ def verify(options: argparse.Namespace) -> None:
         from export.verify import verify_run
     parity = verify_run(options.file, found)
     say(str(parity))
+    print(printable(f"report saved as {parity.save(options.file)}"))
     if not parity.passed:
         raise ModelError(f"{options.file} failed: convert the run again")
-    print(printable(f"report saved as {parity.save(options.file)}"))
 
 
 def info(options: argparse.Namespace) -> None:

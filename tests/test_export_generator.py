@@ -24,6 +24,8 @@ from hw2_keras.models.captioner import build_captioner
 from hw2_keras.runs import Run
 from hw2_keras.training import sequences
 
+FILES = Path(__file__).parents[1] / "results" / "onnx"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -470,6 +472,21 @@ def test_bad_commands(
     assert main(["run", *(argument.format(**names) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message.format(**names) in error and error.count("\n") == 1
+
+
+def test_a_failed_verification_leaves_its_own_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, report = tmp_path / "spell.onnx", tmp_path / "spell.parity.json"
+    path.write_bytes((FILES / "p2g_attention.onnx").read_bytes())
+    found = verify.Parity("p2g_attention", "synthetic", 64, (64,), 3, 0.0, None, None, None, 1)
+    report.write_text('{"passed": true}')
+    monkeypatch.setattr("hw2_keras.runs.open_run", lambda folder: None)
+    monkeypatch.setattr(verify, "verify_run", lambda file, run: found)
+    assert main(["verify", str(path), "--run", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith("spell.onnx failed: convert the run again\n")
+    saved = json.loads(report.read_text())
+    assert saved["passed"] is False and saved["different_answers"] == 3
 
 
 def test_convert_and_verify_commands(
