@@ -26,7 +26,7 @@ from onnx import TensorProto, checker, helper, shape_inference
 from export import card, network, passes, text, verify
 from export.functions import convert_function
 from export.network import check_weights, reason
-from export.runtime import ModelError
+from export.runtime import ModelError, inspect
 from export.search import search_model
 from export.sources import Array, Characters, Image, Symbols, Target, Text
 from hw2_keras.data import licence
@@ -142,8 +142,10 @@ def write_verified(
 ) -> "verify.Parity":
     """Writes a model with its metadata, its parity report and its card, or nothing if it fails."""
     add_metadata(model, facts)
+    content = model.SerializeToString()
+    inspect(content, path)  # what could not be loaded is refused before it is compared
     with new_file(path, ModelError) as partial:
-        partial.write_bytes(model.SerializeToString())
+        partial.write_bytes(content)
         log.info("comparing the file with Keras")
         try:
             parity = compare(partial)

@@ -45,7 +45,7 @@ MAX_LOOPS = 50
 MAX_AXIS = 2**16  # declared for whole numbers
 MAX_SHAPE = 1024  # bytes of the list of axes
 MAX_STEPS = 4096  # tokens of one text; rounds of one loop
-MAX_WORK = 10_000_000  # nodes, each times the rounds of the loops around it
+MAX_WORK = 10_000_000  # nodes that one call runs, those in a loop once a round
 MAX_STRING = 4096  # bytes of a label or a token
 MAX_TEXT = 2**22  # bytes of a text that a graph writes
 MAX_BEAMS = 1000
@@ -1324,33 +1324,43 @@ def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
 
     The rounds of every Loop and Scan must come from constants, from the axes of inputs, or from
     the numbers that the runtime bounds: never from what a source holds, which is the caller's
-    data. The nodes, each times the rounds around it, are added up.
+    data.
 
     Raises:
         _Endless: why it could run without end.
     """
-    waiting, found, work, loops = [(graph, 1.0)], [], 0.0, 0
-    bounds: Bounds = {}
+    waiting, found, bounds = [(graph, 1.0)], [], {}
+    times_of: dict[int, float] = {}  # by the id of a Loop or Scan
     while waiting:
-        graph, rounds = waiting.pop()
-        found.append((graph, rounds))
-        work += rounds * len(graph.get(1, []))
-        if work > MAX_WORK:
-            raise _Endless(f"its loops come to over {MAX_WORK:,} steps")
-        for node in graph.get(1, []):
+        each, rounds = waiting.pop()
+        found.append((each, rounds))
+        for node in each.get(1, []):
             inner, kind, times = list(_subgraphs(node)), _text(node, 4), 1.0
             if kind in ("Loop", "Scan"):
-                loops += 1
-                if loops > MAX_LOOPS:
+                if len(times_of) == MAX_LOOPS:
                     raise _Endless(f"it has over {MAX_LOOPS} loops")
                 counts = (_largest(place, definitions, bounds) for place in _counted(node))
-                times = max(counts, default=np.inf)
+                times = times_of[id(node)] = max(counts, default=np.inf)
                 if len(inner) != 1 or times > MAX_STEPS:
                     raise _Endless(f"{kind} {_text(node, 3)!r} has no bound that can be seen")
             elif inner and kind != "If":
                 raise _Endless(f"{kind} holds a graph")
-            waiting += [(each, rounds * times) for each in inner]
+            waiting += [(part, rounds * times) for part in inner]
+    if (work := _work(graph, times_of)) > MAX_WORK:
+        raise _Endless(
+            f"one text could take {work:,.0f} nodes, {MAX_WORK:,} are the most: a step of fewer "
+            "layers has fewer"
+        )
     return found
+
+
+def _work(graph: dict, times_of: dict[int, float]) -> float:
+    """The most nodes that run: those in a loop once a round, of an If those of one branch."""
+    work = 0.0
+    for node in graph.get(1, []):
+        inner = max((_work(each, times_of) for each in _subgraphs(node)), default=0.0)
+        work += 1 + times_of.get(id(node), 1.0) * inner
+    return work
 
 
 def _counted(node: dict) -> list[Place]:

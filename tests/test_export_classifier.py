@@ -13,7 +13,7 @@ from PIL import Image
 
 import export
 import hw2_keras as hw2
-from export import convert, passes, verify
+from export import convert, passes, runtime, verify
 from export.cli import main
 from export.runtime import MAX_BYTES, Classifier, ModelError, inspect, load
 from hw2_keras.runs import Run
@@ -194,6 +194,16 @@ def test_metadata_hold_finite_numbers(file: Path) -> None:
     with pytest.raises(ModelError, match="the metrics of this model hold NaN or infinity"):
         convert.add_metadata(model, {"metrics": {"val_loss": float("nan")}})
     assert model == onnx.load(file)
+
+
+def test_what_could_not_be_loaded_is_not_written(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "MAX_WORK", 3)
+    path, facts = tmp_path / "deep.onnx", {"kind": "classifier", "labels": ["a"]}
+    with pytest.raises(ModelError, match=r"^/.*/deep\.onnx could run without end \(.* 3 are the"):
+        convert.write_verified(onnx.load(file), facts, path, lambda _: pytest.fail("compared"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_files(file: Path, tmp_path: Path) -> None:

@@ -149,6 +149,30 @@ def test_rounds_that_the_caller_gives(inputs: str, is_refused: bool) -> None:
         inspect(model.SerializeToString(), Path("case.onnx"))
 
 
+def searches(nodes: int) -> bytes:
+    """Two loops of so many nodes a round, one of which runs."""
+    chain = "".join(f"w{i + 1} = Neg (w{i}) " for i in range(nodes))
+    loop = (
+        "{name} = Loop (max_length, yes, x) <body = b (int64 i, bool c, float[N] w0) => "
+        f"(bool d, float[N] w{nodes}) {{{{ d = Identity (c) {chain}}}}}>"
+    )
+    greedy, beam = (loop.format(name=name) for name in "yz")
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[N] x, int64 max_length) => '
+        f"(float[N] out) <bool yes = {{1}}> {{ out = If (yes) <then_branch = t () => (float[N] y) "
+        f"{{ {greedy} }}, else_branch = e () => (float[N] z) {{ {beam} }}> }}"
+    )
+    return model.SerializeToString()
+
+
+def test_one_branch_of_two_is_counted() -> None:
+    """A step may have about 2,400 nodes."""
+    inspect(searches(2400), Path("case.onnx"))
+    message = r"one text could take 10,244,098 nodes, 10,000,000 are the most: a step of fewer lay"
+    with pytest.raises(ModelError, match=message):
+        inspect(searches(2500), Path("case.onnx"))
+
+
 @pytest.mark.parametrize("statements", cases.GROWING.values(), ids=cases.GROWING)
 def test_texts_that_would_fill_the_memory(statements: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import random
