@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from export.runtime import (
     load,
     printable,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DESCRIPTION = "Trained run -> .onnx -> any application."
 # Formats that are decoded here, without a program of their own.
@@ -361,6 +364,8 @@ def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
 def picture(path: str, mode: str = "RGB") -> np.ndarray:
     """Reads a picture at its own size: uint8 (H, W, 3), or (H, W) with mode "L".
 
+    It is turned as its EXIF data say, as a browser does; of 16 bits the upper 8 are kept, rounded.
+
     Raises:
         ModelError: no such file, not a picture, too large a one, or Pillow is not installed.
     """
@@ -376,8 +381,23 @@ def picture(path: str, mode: str = "RGB") -> np.ndarray:
             with Image.open(path, formats=tuple(FORMATS.values())) as file:
                 if math.prod(file.size) > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                return np.asarray(file.convert(mode), np.uint8)
+                file.load()
+                image = upright(file)
+                if image.mode.startswith("I"):  # converting cuts off at 255
+                    upper = (np.asarray(image, np.uint32) + 128) // 257
+                    image = Image.fromarray(upper.astype(np.uint8))
+                return np.asarray(image.convert(mode), np.uint8)
     except Image.DecompressionBombError as error:
         raise ModelError(f"{path} has over {MAX_PIXELS:,} pixels: make it smaller") from error
     except Exception as error:  # decoders raise many unrelated types
         raise ModelError(f"{path} is not a readable picture: expected PNG or JPEG") from error
+
+
+def upright(image: "Image.Image") -> "Image.Image":
+    """An image turned as its EXIF data say; to browsers too, damaged ones say nothing."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of many unrelated types; the pixels are read already
+        return image

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import ExifTags, Image
 
 from export import runtime
-from export.cli import main
+from export.cli import main, picture
 from export.runtime import ModelError, inspect, load
 from export.web.site import build_site
 from hw2_keras.files import new_file
@@ -461,6 +462,23 @@ def test_a_speller_spells_no_file_names(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr()
     assert "picture.png is the name of a picture: a speller takes phonetic symbols" in told.err
     assert not told.out
+
+
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "photo.png", np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter turn to the right
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert picture(str(path), "L").tolist() == np.rot90(pixels, -1).tolist()
+    Image.fromarray(pixels).save(path, exif=b"damaged")
+    assert picture(str(path), "L").tolist() == pixels.tolist()
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    path, levels = tmp_path / "deep.png", np.array([[0, 128, 129, 30_000, 65_535]], np.uint16)
+    Image.fromarray(levels).save(path)
+    assert picture(str(path), "L").tolist() == [[0, 0, 1, 117, 255]]
+    assert picture(str(path)).shape == (1, 5, 3)
 
 
 @pytest.mark.parametrize(("top", "advice"), [(1.0, '(x * 255).astype("uint8")'), (255.0, "x.as")])
