@@ -121,6 +121,50 @@ def test_bad_input(node: str, arguments: tuple[str, ...], message: str) -> None:
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_sentence_of_marks_alone(node: str) -> None:
+    path = FILES / "translate_attention.onnx"
+    done = spell(node, path, "\u0301", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=1)[1].rstrip("\n") == load(path)("\u0301")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"hw2.symbols": None}, "does not say which symbols it reads"),
+        ({"hw2.max_length": "5000"}, "or its max_length: export it again"),
+        ({"hw2.metrics": '{"val_loss": NaN}'}, "has a hw2.metrics that is no JSON"),
+    ],
+)
+def test_bad_metadata(
+    node: str, tmp_path: Path, facts: dict[str, str | None], message: str
+) -> None:
+    model = onnx.load(FILES / "p2g_attention.onnx")
+    found = {entry.key: entry.value for entry in model.metadata_props} | facts
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {k: v for k, v in found.items() if v is not None})
+    done = refused(node, tmp_path, model)
+    assert message in done
+
+
+def test_what_fails_while_it_runs(node: str, tmp_path: Path) -> None:
+    model = onnx.load(FILES / "p2g_attention.onnx")
+    table = next(each for each in model.graph.initializer if each.name == "token_table")
+    table.raw_data = table.raw_data[: len(table.raw_data) // table.dims[0]]
+    table.dims[0] = 1
+    assert "indices element out of data bounds" in refused(node, tmp_path, model)
+
+
+def refused(node: str, folder: Path, model: onnx.ModelProto) -> str:
+    """The one line about a file."""
+    path = folder / "bad.onnx"
+    path.write_bytes(model.SerializeToString())
+    done = spell(node, path, "h ə l o ʊ", 1)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
 def test_the_lock_names_no_registry_and_pins_the_version() -> None:
     lock = (FOLDER / "package-lock.json").read_text()
     assert '"resolved"' not in lock and "registry" not in lock

@@ -37,9 +37,22 @@ function facts(bytes) {
     const { 1: key, 2: value } = Object.fromEntries(
       [...fields(entry)].map(([number, text]) => [number, new TextDecoder().decode(text)]),
     );
-    if (key?.startsWith("hw2.")) found[key.slice(4)] = JSON.parse(value);
+    if (key?.startsWith("hw2.")) found[key.slice(4)] = parsed(key, value);
+  }
+  const { symbols, max_length: most } = found;
+  const areTexts = Array.isArray(symbols) && symbols.every((each) => typeof each === "string");
+  if (!areTexts || !isCount(String(most), LONGEST)) {
+    fail(`${file} does not say which symbols it reads, or its max_length: export it again`);
   }
   return found;
+}
+
+function parsed(key, value) {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return fail(`${file} has a ${key} that is no JSON: export it again`);
+  }
 }
 
 /** The [number, bytes] of a protocol buffer's fields; of numbers, which have none, the number. */
@@ -117,23 +130,27 @@ function sourceTensor(session, facts) {
     return { text: new ort.Tensor("string", [symbols.join(" ")], [1]) };
   }
   const sentence = facts.cleaned ? cleanSentence(source) : source.normalize("NFC");
-  const characters = known(sentence.match(/\P{M}\p{M}*|\p{M}+/gu), facts);
+  const characters = known(sentence.match(/\P{M}\p{M}*|\p{M}+/gu) ?? [], facts);
   const points = characters.map((c) => ([...c].length === 1 ? c.codePointAt(0) : UNKNOWN));
   return { codepoints: new ort.Tensor("int32", points, [1, points.length]) };
 }
 
 const bytes = await readFile(file).catch((error) => fail(error.message));
-const session = await ort.InferenceSession.create(bytes).catch((error) => fail(error.message));
+const quiet = { logSeverityLevel: 4 }; // what it would log comes as an error too
+const opening = ort.InferenceSession.create(bytes, quiet);
+const session = await opening.catch((error) => fail(error.message));
 const inputs = ["text", "codepoints"].find((name) => session.inputNames.includes(name));
 if (!inputs || !session.inputNames.includes("num_beams")) {
   fail(`${file} takes no text, or has no beams: expected a speller, a translator or their like`);
 }
 const about = facts(bytes);
-const { text_out: texts, scores } = await session.run({
+const feeds = {
   ...sourceTensor(session, about),
   num_beams: int64(beams),
   max_length: int64(longest ?? about.max_length),
-});
+};
+const running = session.run(feeds, quiet);
+const { text_out: texts, scores } = await running.catch((error) => fail(error.message));
 texts.data.forEach((found, i) => {
   const score = scores.data[i]; // -Infinity where fewer texts than beams exist
   if (score > -Infinity) console.log(`  ${score.toFixed(4).padStart(8)}  ${found}`);
