@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.sections or SECTIONS:
         for row in importlib.import_module(name).rows():
             rows.append(row)
-            print(f"{row.section}: {row.what}", file=sys.stderr)
+            print("  ".join(cells(row)), file=sys.stderr)  # kept, should a later one fail
     print(table(rows))
     if options.json:
         records = [asdict(row) | {"target": row.target, "met": row.met} for row in rows]

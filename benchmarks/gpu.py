@@ -5,13 +5,14 @@ onnxruntime.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from measure import Row, alternate, calls_per_second
 
-from export.runtime import Classifier, Model, load
+from export.runtime import Model, load
+from export.verify import sources_of
 from hw2_keras import experiments, load_data
 from hw2_keras.reproduction import workers
 from hw2_keras.reproduction.plan import PlannedRun
@@ -62,7 +63,7 @@ def answers(path: Path, batch: int) -> Row:
     gpu, cpu = (
         load(path, providers=(f"{provider}ExecutionProvider",)) for provider in ("CUDA", "CPU")
     )
-    examples = inputs(gpu, path.stem, batch)
+    examples = inputs(gpu, batch)
     ours, theirs, ratio = alternate(
         lambda: batch * calls_per_second(lambda: gpu(examples, batch_size=batch), 2),
         lambda: batch * calls_per_second(lambda: cpu(examples, batch_size=batch), 2),
@@ -71,9 +72,10 @@ def answers(path: Path, batch: int) -> Row:
     return Row("gpu", f"{path.name}, batch {batch}", "examples/s", ours, theirs, ratio)
 
 
-def inputs(model: Model, name: str, batch: int):
+def inputs(model: Model, batch: int) -> Sequence:
     """A batch of real test examples, repeated where there are fewer."""
-    test = load_data(experiments[name].data, source="real").test
-    if isinstance(model, Classifier):
-        return np.resize(test.image, (batch, *test.image.shape[1:]))
-    return [test.source[i % len(test.source)] for i in range(batch)]
+    data = load_data(experiments[model.info["experiment"]].data, source="real")
+    sources = sources_of(model, data)
+    if isinstance(sources, np.ndarray):
+        return np.resize(sources, (batch, *sources.shape[1:]))
+    return [sources[i % len(sources)] for i in range(batch)]

@@ -1,11 +1,17 @@
-"""All searches that the benchmark compares find the same tokens."""
+"""The benchmarks: all searches find the same tokens, every file gets inputs, rows are told."""
 
 import importlib
 import importlib.util
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from export.runtime import load
+from hw2_keras import load_data
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -32,3 +38,32 @@ def test_every_search_finds_the_same(generators, tmp_path: Path) -> None:
     if importlib.util.find_spec("torch"):
         generators.torch_load(generators.keras_weights())
         np.testing.assert_array_equal(generators.torch_search(ids), expected)
+
+
+def test_every_committed_file_gets_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu, "load_data", lambda name, source: load_data(name, source="synthetic"))
+    paths = sorted(gpu.FILES.glob("*.onnx"))
+    assert any(path.stem.startswith("caption") for path in paths)
+    for path in paths:
+        model = load(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # symbols of the synthetic data may be unknown
+            assert len(model(gpu.inputs(model, 3), batch_size=3)) == 3
+
+
+def test_rows_are_told_as_they_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    bench = importlib.import_module("bench")
+
+    def rows():
+        yield bench.Row("gpu", "kmnist_cnn, a run", "min", 1.25, 2.5, 2.0)
+        raise RuntimeError("the next one fails")
+
+    monkeypatch.setitem(sys.modules, "gpu", SimpleNamespace(rows=rows))
+    with pytest.raises(RuntimeError):
+        bench.main(["gpu"])
+    assert "kmnist_cnn, a run  min  1.25  2.5  2.00" in capsys.readouterr().err
