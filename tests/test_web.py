@@ -547,3 +547,18 @@ def test_npm_without_a_registry(
     error = capsys.readouterr().err
     assert re.search(r"npm cannot get onnxruntime-web@[\d.]+ \(.*ECONNREFUSED", error)
     assert error.count("\n") == 1 and not out.exists()
+
+
+def test_an_npm_of_empty_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(
+        "#!/bin/sh\nprintf 'npm error code E404\\n\\n  \\nnpm error gone\\n' >&2; exit 1\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    out = tmp_path / "site"
+    assert main(["web", str(FILES / "p2g_attention.onnx"), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "(code E404; gone): is the machine online?" in error and error.count("\n") == 1

@@ -280,7 +280,8 @@ def write_runtime(folder: Path) -> int:
         )
         packages = list(Path(scratch).glob("*.tgz"))
         if done.returncode or len(packages) != 1:
-            lines = [line.split(maxsplit=2)[-1] for line in done.stderr.splitlines()]
+            told = [line.split(maxsplit=2) for line in done.stderr.splitlines()]
+            lines = [words[-1] for words in told if words]
             reason = "; ".join(lines[:2]) or f"exit code {done.returncode}"
             raise ModelError(f"npm cannot get {RUNTIME} ({reason}): is the machine online?")
         digest = hashlib.sha512(packages[0].read_bytes()).digest()
