@@ -973,7 +973,7 @@ def _array_as(arrays, value) -> np.ndarray:
 
 def _uniforms(uniforms: np.ndarray, rows: int) -> np.ndarray:
     try:
-        uniforms = np.asarray(uniforms, np.float32)
+        uniforms = np.asarray(uniforms, np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError("uniforms are no numbers: draw them with rng.random()") from error
     if uniforms.ndim != 2 or len(uniforms) != rows or uniforms.shape[1] < 1:
@@ -983,7 +983,8 @@ def _uniforms(uniforms: np.ndarray, rows: int) -> np.ndarray:
         )
     if not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise ModelError("uniforms hold numbers outside [0, 1): draw them with rng.random()")
-    return uniforms
+    below_one = np.nextafter(np.float32(1), np.float32(0))  # what is closer to 1 would become 1
+    return np.minimum(uniforms.astype(np.float32), below_one)
 
 
 def clean_sentence(text: str) -> str:

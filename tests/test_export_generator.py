@@ -332,6 +332,10 @@ def test_a_sampler(sampler_file: Path, run: Run) -> None:
     assert sample(sources, seed=8) != expected
     uniforms = np.random.default_rng(7).random((20, 50), np.float32)
     assert sample(iter(sources), uniforms=uniforms, batch_size=3) == expected
+    highest = np.full((1, 5), 1 - 2.0**-26)  # rng.random() draws it; float32 would round it to 1
+    assert sample(sources[:1], uniforms=highest) == sample(
+        sources[:1], uniforms=np.full((1, 5), 1 - 2.0**-24, np.float32)
+    )
     assert sample(sources[0], seed=7, max_length=1) in {"", *run.data().target_vocabulary.tokens}
     greedy = load(sampler_file.with_name("spell.onnx"))(sources)
     assert sample(sources, top_p=1e-6) == greedy
