@@ -304,7 +304,7 @@ class Classifier(Model):
         if images.dtype != np.uint8:
             raise ModelError(
                 f"images are {images.dtype}: expected raw pixels as uint8, 0 to 255; "
-                f"the division by 256 is inside the file{_float_advice(images)}"
+                f"scaling is inside the file{_float_advice(images)}"
             )
         if channels == 1 and images.shape[-2:] == (height, width):
             images = images[..., np.newaxis]
@@ -397,7 +397,8 @@ class SourceModel(Model):
         is_text = self.source_kind not in ("captioner", "array")
         positions = max(map(len, read)) if is_text else POSITIONS
         rows = self._most_rows(positions, max_length, num_beams > 1)
-        where = f"with max_length {max_length} and a source of {positions} symbols"
+        where = f"with max_length {max_length}"
+        where += f" and a source of {positions} symbols" if is_text else ""
         if num_beams > (most := min(rows, MAX_BEAMS)):
             advice = f"the largest {where} is {most}" if most > 1 else f"not possible {where}"
             raise ModelError(f"num_beams is {num_beams:,}: {advice}")

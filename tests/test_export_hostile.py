@@ -321,6 +321,12 @@ def test_the_largest_that_would_do() -> None:
         spell("k " * 200_000)
 
 
+def test_a_picture_is_no_source_of_symbols() -> None:
+    caption = load(FILES / "caption.int8.onnx")
+    with pytest.raises(ModelError, match=r": the largest with max_length 20 is \d+$"):
+        caption(np.zeros((64, 64, 3), np.uint8), num_beams=100_000, max_length=20)
+
+
 def test_many_sources_with_a_wide_beam_are_split() -> None:
     spell, told = load(FILES / "p2g_attention.onnx"), []
     spell(["k æ t"] * 6, 500, max_length=200, progress=lambda done, _: told.append(done))
@@ -485,7 +491,7 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
 def test_floats_get_advice(top: float, advice: str) -> None:
     with pytest.raises(ModelError) as raised:
         load(FILES / "kmnist_cnn.onnx")(np.full((28, 28), top))
-    assert advice in str(raised.value)
+    assert advice in str(raised.value) and "; scaling is inside the file, give" in str(raised.value)
 
 
 def test_sixteen_threads_give_the_same_answers() -> None:
