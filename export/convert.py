@@ -147,10 +147,7 @@ def write_verified(
     with new_file(path, ModelError) as partial:
         partial.write_bytes(content)
         log.info("comparing the file with Keras")
-        try:
-            parity = compare(partial)
-        except ModelError as error:  # which knows the file by the name that it has until then
-            raise ModelError(str(error).replace(str(partial), str(path))) from error
+        parity = compare(partial)
         parity.check()
     parity.save(path)
     card.write(path)
