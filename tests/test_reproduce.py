@@ -200,6 +200,7 @@ def test_the_interval_is_students_over_seeds() -> None:
     assert half == pytest.approx(4.303 * statistics.stdev(values) / math.sqrt(3))
     assert verdict.half_width([0.5], 0.01) == (pytest.approx(0.0196, abs=1e-5), "test set")
     assert verdict.half_width([0.5], None) == (None, "")
+    assert verdict.half_width([0, 1e-100], 0.01)[0] == pytest.approx(0.0198)
     assert verdict.half_width([0.5, 0.5], None) == (None, "")  # equal by chance, or copies
 
 

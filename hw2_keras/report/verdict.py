@@ -138,7 +138,8 @@ def half_width(values: Sequence[float], sampling: float | None) -> tuple[float |
         basis = "seeds and test set" if n > 1 else "test set"
         return (None, "") if sampling is None else (NORMAL * sampling, basis)
     variance = between + (sampling or 0.0) ** 2
-    freedom = (n - 1) * (variance / between) ** 2
+    ratio = variance / between
+    freedom = (n - 1) * ratio * ratio  # a power would overflow, a product is infinite
     return t_quantile(freedom) * math.sqrt(variance), "seeds and test set" if sampling else "seeds"
 
 
