@@ -188,7 +188,9 @@ def test_the_board_corrects_the_time_by_what_has_run(capsys: pytest.CaptureFixtu
 
 def run_of(name: str, seed: int, source: str = "real", notes: tuple = (), **metrics) -> Run:
     experiment = experiments[name]
-    protocol = {"learning_rate": experiment.best_rate, "seed": seed, "epochs": experiment.epochs}
+    protocol = {"learning_rate": experiment.best_rate, "seed": seed}
+    same = ("epochs", "optimizer", "batch_size", "dropout", "selection")
+    protocol |= {name: getattr(experiment, name) for name in same}
     record = {"experiment": name, "protocol": protocol, "source": source, "notes": list(notes)}
     return Run(Path("x"), record | {"fingerprint": "f" * 64, "metrics": metrics})
 
@@ -247,6 +249,13 @@ def test_smaller_error_rates_are_better_and_losses_no_aim() -> None:
     loss = [run_of("intel_cnn_bn", s, running_loss=0.1 + s / 1000) for s in (1, 2, 3)]
     row = verdict.verdicts(loss, ["intel_cnn_bn"])[0]
     assert (row.verdict, row.reason) == ("not judged", "outside, but a loss is no aim as such")
+
+
+def test_another_image_encoder_is_another_protocol() -> None:
+    run = run_of("caption", 1, test_bleu4=0.5)
+    judged = [verdict.other_data([run])]
+    run.record["encoder"] = "vit_base"
+    assert [*judged, verdict.other_data([run])] == ["", "another protocol"]
 
 
 def test_other_data_are_not_judged() -> None:

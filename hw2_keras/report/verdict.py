@@ -116,6 +116,8 @@ def other_data(runs: Sequence[Run]) -> str:
         return "other data"
     if any(run.record["protocol"]["epochs"] != run.experiment.epochs for run in runs):
         return "other epochs"
+    if any(run.departures for run in runs):
+        return "another protocol"
     return ""
 
 
