@@ -153,12 +153,18 @@ def probabilities_of(
         )
     if found.min() >= 0 and np.abs(found.sum(1) - 1).max() < 1e-4:
         return outputs
-    if found.min() >= 0 and found.max() <= 1:
+    if ends_in_sigmoid(model):
         raise ModelError(
-            f"{model.name!r} gives numbers from 0 to 1 that do not sum to 1, as a sigmoid does: "
-            "expected logits or a softmax"
+            f"{model.name!r} ends in a sigmoid, a probability for each label by itself: expected "
+            "logits or a softmax"
         )
     return lambda image: tf.nn.softmax(outputs(image))
+
+
+def ends_in_sigmoid(model: keras.Model) -> bool:
+    """Whether the last layer of a functional or sequential model says so."""
+    last = next(iter(reversed(getattr(model, "layers", []))), None)
+    return getattr(last, "activation", None) is keras.activations.sigmoid
 
 
 def in_batches(function: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:

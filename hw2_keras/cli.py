@@ -5,9 +5,12 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from hw2_keras._version import __version__
@@ -45,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "out" in options:
             check_folder(options.out)
-        status = options.command(options) or 0
+        with interrupts_kept():
+            status = options.command(options) or 0
         sys.stdout.flush()
         return status
     except UsageError as error:
@@ -61,6 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nhw2: interrupted; {kept}", file=sys.stderr)
         return 130
     return 2
+
+
+@contextlib.contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Lets Ctrl-C end a command also where a library in C++ makes an error of its own of it."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # somebody else listens
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception as error:
+        if seen:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def complain(message: str) -> None:

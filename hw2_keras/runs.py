@@ -17,6 +17,7 @@ import csv
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,9 @@ class Run:
             )
         try:
             models = build_models(self.experiment, **self.record["sizes"])
-            getattr(models, "training", models).load_weights(weights)
+            with warnings.catch_warnings():  # Keras leaves layers untrained that the file lacks
+                warnings.filterwarnings("error", message="Skipping nested container")
+                getattr(models, "training", models).load_weights(weights)
         except Exception as error:  # damage, and sizes of another network, show as many types
             raise UsageError(
                 f"{weights} does not hold the weights of {self.experiment.name} "

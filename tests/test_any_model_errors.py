@@ -291,7 +291,10 @@ FLOWERS = layers.GlobalMaxPooling2D()(OF_FLOWERS)
             keras.Model(OF_FLOWERS, NAN(LOGITS(FLOWERS[:, :1] @ ops.ones((1, 4)))[:, :4])),
             "hold NaN",
         ),
-        (keras.Model(OF_FLOWERS, ops.sigmoid(FLOWERS), name="m"), "'m' gives numbers from 0 to 1"),
+        (
+            keras.Model(OF_FLOWERS, layers.Dense(3, "sigmoid")(FLOWERS), name="m"),
+            "'m' ends in a sigmoid",
+        ),
         (keras.Model(OF_FLOWERS, FLOWERS * np.inf * 0, name="m"), "'m' gives NaN for 64 images"),
         (
             keras.Model(two := [OF_FLOWERS, keras.Input((8, 8, 3))], FLOWERS + ops.max(two[1])),
@@ -308,7 +311,7 @@ def test_a_model_that_is_no_classifier(model, message: str, tmp_path: Path) -> N
 def test_a_classifier_of_one_batch_size(tmp_path: Path) -> None:
     """The batch axis of the file is free, whatever Keras was told."""
     fixed = keras.Sequential(
-        [keras.Input(batch_shape=(4, 8, 8, 3)), layers.GlobalMaxPooling2D(), layers.Rescaling(9)]
+        [keras.Input(batch_shape=(4, 8, 8, 3)), layers.GlobalMaxPooling2D()]  # logits from 0 to 1
     )
     export.classifier(fixed, tmp_path / "x.onnx", labels=["r", "g", "b"])
     assert len(load(tmp_path / "x.onnx")(np.zeros((3, 8, 8, 3), np.uint8))) == 3

@@ -152,7 +152,7 @@ def read_kaggle(folder: Path) -> list[Split]:
             "again"
         )
     note = Path(builder.data_dir) / NOTE
-    if not note.is_file() or note.read_text() != listing(folder, files):
+    if not note.is_file() or note.read_bytes() != listing(folder, files).encode():
         raise UsageError(
             f"{builder.data_dir} was not prepared from the images that are in {folder} now: delete "
             "the former and try again"

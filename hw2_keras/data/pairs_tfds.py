@@ -114,7 +114,9 @@ def check(path: Path, layout: Layout) -> str:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     note = first_seen(layout)
-    known = layout.sha256 or (note.read_text().strip() if note.is_file() else found)
+    known = layout.sha256 or (
+        note.read_bytes().decode(errors="replace").strip() if note.is_file() else found
+    )
     if found != known:
         where, accept = (
             ("the package", "") if layout.sha256 else (note, ", or the note to accept it")
