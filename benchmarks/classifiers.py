@@ -105,14 +105,14 @@ def keras_trainer(name: str, batch_size: int) -> partial:
     from hw2_keras.data.images import ImageData
     from hw2_keras.training import classification
     from hw2_keras.training.callbacks import EpochNumber
-    from hw2_keras.training.fit import OPTIMIZERS
+    from hw2_keras.training.optimizers import optimizer_for
 
     experiment = replace(experiments[name], batch_size=batch_size)
     split = ImageSplit(*images(name, EPOCH[name][batch_size]))
     data = ImageData(experiment.data, "random", "random", "", split, split, split, ())
     model = build(name, dropout=experiment.dropout)
-    optimizer = OPTIMIZERS[experiment.optimizer](experiment.best_rate)
-    classification.compile_model(model, optimizer)
+    optimizer = optimizer_for(experiment, experiment.best_rate, batch_size)
+    classification.compile_model(model, optimizer, experiment)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     logs = tempfile.mkdtemp(prefix="hw2-bench-")
     atexit.register(shutil.rmtree, logs)

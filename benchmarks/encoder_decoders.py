@@ -180,17 +180,15 @@ def keras_trainer(name: str) -> tuple[partial, int]:
     from hw2_keras.models import build_models
     from hw2_keras.training import TASKS
     from hw2_keras.training.callbacks import EpochNumber
-    from hw2_keras.training.fit import OPTIMIZERS
+    from hw2_keras.training.optimizers import optimizer_for
 
     experiment, prepared = experiments[name], keras_data(name)
     task = TASKS[experiment.task]
     models = build_models(experiment, 42, **task.sizes(prepared))
-    optimizer = OPTIMIZERS[experiment.optimizer](
-        experiment.best_rate, clipvalue=experiment.clip_value
-    )
-    task.compile_model(models.training, optimizer)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     batches = task.batches(prepared, experiment, 42, epoch)
+    optimizer = optimizer_for(experiment, experiment.best_rate, int(batches.cardinality()))
+    task.compile_model(models.training, optimizer, experiment)
     logs = tempfile.mkdtemp(prefix="hw2-bench-")
     atexit.register(shutil.rmtree, logs)
     callbacks = [EpochNumber(epoch), keras.callbacks.TensorBoard(logs, write_graph=False)]

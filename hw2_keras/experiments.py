@@ -1,8 +1,12 @@
-"""The registry: one frozen record per experiment of the five reports.
+"""The registry: one frozen record per experiment of the five reports, and the ladders beyond them.
 
 A record is the protocol of the homework plus every figure that a report prints for it, so that
 a reproduced number can always be shown beside the reported one. To add an experiment, add a
 record here; only a network of another kind needs a builder in ``hw2_keras.models`` too.
+
+A *rung* is an experiment that no homework asks for: it changes one idea of another experiment,
+the rung below, on the same data. The rungs of one data set are its *ladder*; the homework's
+experiment is at the bottom.
 """
 
 import difflib
@@ -11,6 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hw2_keras.errors import UsageError
+
+# Fields that no homework sets. What they hold by default is left out of a run's protocol.
+RECIPE = ("momentum", "weight_decay", "schedule", "label_smoothing", "crop_padding", "cutout")
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Experiment:
 
     Attributes:
         name: what commands and functions call it.
-        edition, question: where the homework asks it, e.g. "2021-22" and "Q2".
+        edition, question: where the homework asks it, e.g. "2021-22" and "Q2"; "beyond" and
+            "ladder" for a rung.
         title: one line for lists and headings.
         task: "counting" (Q1, never trained), "classification", "transduction" (text to text)
             or "captioning".
@@ -51,8 +59,16 @@ class Experiment:
         sizes: arguments of the builder that depend on the data, for the homework's data.
         parameters: number of trainable parameters, at the sizes of the homework's data.
         data: data set for ``load_data``; None for "counting".
-        optimizer: "sgd" or "adam", both with Keras's other defaults and no weight decay.
-        learning_rates: the rates to sweep, in the order of the homework.
+        optimizer: "sgd" or "adam", with Keras's defaults for all that this record does not say.
+        momentum: of "sgd", Nesterov's; 0: none.
+        weight_decay: decoupled: each step takes this times the learning rate off every weight.
+        schedule: "one_cycle", see ``training.optimizers``; None: the rate is constant.
+        label_smoothing: share of the true class that goes to all classes alike.
+        crop_padding: pixels of black around an image, from which a window of its size is cut at
+            random, see ``training.augmentation``.
+        cutout: side of a square that is painted black at random, in pixels.
+        learning_rates: the rates to sweep, in the order of the homework; of a schedule, its
+            highest one.
         best_rate: the rate that the reports found best, the default of ``train``.
         epochs, batch_size: as in the homework.
         clip_value: gradients are clipped element-wise to ± this; None: not at all.
@@ -66,6 +82,10 @@ class Experiment:
         synthetic_seconds: of an epoch of synthetic data, at most; 0: not measured. Measured where
             other programs took most of two cores, and with the tracing of a first epoch.
         reported: the figures of the reports.
+        based_on: of a rung, the name of the rung below; None for the homework's experiments.
+        idea: the one thing that a rung changes, in a few words.
+        expected: what it should do, and why.
+        reference: where that was found: paper and table.
     """
 
     name: str
@@ -84,6 +104,12 @@ class Experiment:
     parameters: int | None = None
     data: str | None = None
     optimizer: str = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: str | None = None
+    label_smoothing: float = 0.0
+    crop_padding: int = 0
+    cutout: int = 0
     learning_rates: tuple[float, ...] = ()
     best_rate: float | None = None
     epochs: int = 0
@@ -97,6 +123,15 @@ class Experiment:
     minutes: float = 0.0
     synthetic_seconds: float = 0.0
     reported: tuple[Reported, ...] = ()
+    based_on: str | None = None
+    idea: str = ""
+    expected: str = ""
+    reference: str = ""
+
+    @property
+    def recipe(self) -> dict[str, float | str]:
+        """What its training has beyond the homework's: the fields of ``RECIPE`` that are set."""
+        return {name: getattr(self, name) for name in RECIPE if getattr(self, name)}
 
     def reported_at(self, learning_rate: float) -> tuple[Reported, ...]:
         """The reports' figures at one rate; a figure without a rate is of the protocol's own."""
@@ -325,6 +360,79 @@ P2G = Experiment(
     ),
 )
 
+KMNIST_ONE_CYCLE = replace(
+    KMNIST_CNN,
+    name="kmnist_one_cycle",
+    edition="beyond",
+    question="ladder",
+    title="CNN on Kuzushiji-MNIST, one cycle of SGD with momentum",
+    optimizer="sgd",
+    momentum=0.9,
+    weight_decay=5e-3,
+    schedule="one_cycle",
+    learning_rates=(0.1,),
+    best_rate=0.1,
+    epochs=12,
+    batch_size=128,
+    minutes=0.3,
+    synthetic_seconds=3,
+    reported=(),
+    based_on="kmnist_cnn",
+    idea="one cycle of SGD with momentum and weight decay",
+    expected="Large steps in the middle find flat minima and small ones at the end settle there.",
+    reference="Smith and Topin 2018, Super-convergence, Table 1",
+)
+
+KMNIST_RESNET = replace(
+    KMNIST_ONE_CYCLE,
+    name="kmnist_resnet",
+    title="residual network on Kuzushiji-MNIST",
+    network="residual_cnn",
+    filters=(32, 64, 128),
+    first_kernel=4,
+    dropout=0.0,
+    parameters=482_378,
+    minutes=2.5,
+    synthetic_seconds=8,
+    based_on="kmnist_one_cycle",
+    idea="residual network with batch norm",
+    expected="More layers find more than edges; shortcuts and batch norm let them be trained.",
+    reference="He et al. 2016, Deep residual learning, Table 6",
+)
+
+KMNIST_SMOOTHED = replace(
+    KMNIST_RESNET,
+    name="kmnist_smoothed",
+    title="residual network on Kuzushiji-MNIST, smoothed labels",
+    label_smoothing=0.1,
+    based_on="kmnist_resnet",
+    idea="label smoothing 0.1",
+    expected="The network stops growing its logits once an image is right.",
+    reference="Szegedy et al. 2016, Rethinking the Inception architecture, Table 3",
+)
+
+KMNIST_CROPPED = replace(
+    KMNIST_SMOOTHED,
+    name="kmnist_cropped",
+    title="residual network on Kuzushiji-MNIST, zero-padded crops",
+    crop_padding=2,
+    based_on="kmnist_smoothed",
+    idea="zero-padded crops",
+    expected="Where a character stands says nothing about which it is.",
+    reference="DeVries and Taylor 2017, Cutout, Table 1: C10+ beside C10",
+)
+
+KMNIST_CUTOUT = replace(
+    KMNIST_CROPPED,
+    name="kmnist_cutout",
+    title="residual network on Kuzushiji-MNIST, crops and cut-out",
+    cutout=8,
+    based_on="kmnist_cropped",
+    idea="cut-out 8",
+    expected="A part is hidden, so that the network looks at the whole character.",
+    reference="DeVries and Taylor 2017, Cutout, Table 1",
+)
+
 experiments = Registry(
     (
         PARAMETER_CNN,
@@ -399,5 +507,10 @@ experiments = Registry(
                 Reported("004", "test_wer_at_3", 0.7390),
             ),
         ),
+        KMNIST_ONE_CYCLE,
+        KMNIST_RESNET,
+        KMNIST_SMOOTHED,
+        KMNIST_CROPPED,
+        KMNIST_CUTOUT,
     )
 )

@@ -30,11 +30,13 @@ Count = Annotated[int, Meta(ge=0, le=10**12)]
 Size = Annotated[int, Meta(ge=1, le=10**7)]
 Width = Annotated[int, Meta(ge=1, le=10**5)]  # of a layer: more would not fit into memory
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 StandardError = Annotated[float, Meta(ge=0, le=LARGEST_NUMBER)]
 # patterns rather than literals: their messages say what was expected
 Source = Annotated[str, Meta(pattern="^(synthetic|real)$")]
 Selection = Annotated[str, Meta(pattern="^(last|best)$")]
+Schedule = Annotated[str, Meta(pattern="^one_cycle$")]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # sha256
 Side = Annotated[str, Meta(pattern="^(source|target)$")]
 
@@ -78,9 +80,15 @@ class Protocol(Struct):
     learning_rate: Annotated[float, Meta(gt=0, le=LARGEST_RATE)]
     epochs: Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
     batch_size: Size
-    dropout: Annotated[float, Meta(ge=0, lt=1)]
+    dropout: Share
     selection: Selection
     seed: Seed
+    momentum: Share | UnsetType = UNSET  # this and what follows: of rungs, see ``RECIPE``
+    weight_decay: Share | UnsetType = UNSET
+    schedule: Schedule | UnsetType = UNSET
+    label_smoothing: Share | UnsetType = UNSET
+    crop_padding: Width | UnsetType = UNSET
+    cutout: Width | UnsetType = UNSET
 
 
 class BeamRow(Struct):

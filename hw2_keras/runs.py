@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hw2_keras.errors import UsageError
-from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.experiments import RECIPE, Experiment, experiments
 from hw2_keras.files import first_line, write_atomically
 from hw2_keras.records import read_history, read_run_record
 
@@ -82,9 +82,9 @@ class Run:
             found.append("real data")
         if self.learning_rate not in self.experiment.learning_rates:
             found.append(f"rate {self.experiment.best_rate:g}")
-        for name in ("epochs", "optimizer", "batch_size", "dropout", "selection"):
+        for name in ("epochs", "optimizer", "batch_size", "dropout", "selection", *RECIPE):
             expected = getattr(self.experiment, name)
-            if protocol[name] != expected:
+            if protocol.get(name, getattr(Experiment, name, None)) != expected:
                 words = f"{expected} epochs" if name == "epochs" else f"{name} {expected}"
                 found.append(words.replace("_", " "))
         encoder = self.record.get("encoder") or ENCODER  # older records do not name it

@@ -46,11 +46,19 @@ def test_the_plan_is_every_rate_once_and_the_best_one_with_every_seed() -> None:
     }
     assert len(found) == 6
     assert [seconds(t) for t in found] == sorted((seconds(t) for t in found), reverse=True)
-    trained = [e for e in experiments.values() if e.task != "counting"]
+    trained = [e for e in experiments.values() if e.task != "counting" and not e.based_on]
     assert {t.name for t in plan()} == {e.name for e in trained}
     assert len(plan()) == sum(len(e.learning_rates) for e in trained)
     assert {t.experiment.edition for t in plan(edition="2024-25")} == {"2024-25"}
     assert {t.epochs for t in plan(epochs=3)} == {3}
+
+
+def test_rungs_are_planned_by_edition_or_name_alone() -> None:
+    rungs = {name for name, e in experiments.items() if e.based_on}
+    assert len(rungs) >= 5 and not rungs & {t.name for t in plan()}
+    found = plan(edition="beyond", seeds=(42, 43, 44), source="real")
+    assert {t.name for t in found} == rungs and len(found) == 3 * len(rungs)
+    assert [t.name for t in plan(["kmnist_cutout"])] == ["kmnist_cutout"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ NETWORKS = {
     "parameter_cnn": classifiers.parameter_cnn,
     "parameter_mlp": classifiers.parameter_mlp,
     "two_block_cnn": classifiers.two_block_cnn,
+    "residual_cnn": classifiers.residual_cnn,
     "intel_cnn": classifiers.intel_cnn,
     "intel_cnn_bn": classifiers.intel_cnn_bn,
     "encoder_decoder": build_encoder_decoder,

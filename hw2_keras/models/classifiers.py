@@ -51,6 +51,29 @@ def two_block_cnn(name: str, filters: tuple[int, int], first_kernel: int, dropou
     return Model(image, logits, name=name)
 
 
+def residual_cnn(name: str, filters: tuple[int, ...], first_kernel: int) -> Model:
+    """A small residual network with batch norm. (N, 28, 28, 1) -> logits (N, 10).
+
+    A residual pair after each convolution of stride 2, and the mean over all positions at the
+    end: He et al. 2016, "Deep residual learning for image recognition".
+
+    Args:
+        name: of the model.
+        filters: channels of each size, 14x14, 7x7 and 4x4: 32, 64 and 128.
+        first_kernel: side of the first convolution's kernel, 4.
+    """
+    image = keras.Input((28, 28, 1), name="image")
+    x = image
+    for stage, channels in enumerate(filters, start=1):  # 14x14, 7x7, 4x4
+        kernel = first_kernel if stage == 1 else 3
+        x = _convolution(x, channels, kernel, 2, f"{stage}")
+        x = layers.ReLU(name=f"relu{stage}")(x)
+        x = _residual_pair(x, channels, stage)
+    x = layers.GlobalAveragePooling2D(name="global_pool")(x)
+    logits = layers.Dense(10, name="logits")(x)
+    return Model(image, logits, name=name)
+
+
 def intel_cnn(dropout: float = 0.1) -> Model:
     """Q2 of 2024-25: 5,340,742 parameters. (N, 48, 48, 3) -> logits (N, 6).
 
@@ -96,6 +119,24 @@ def _intel_blocks(x: keras.KerasTensor, dropout: float, batch_norm: bool) -> ker
         x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
         x = layers.Dropout(dropout, name=f"dropout{block}")(x)
     return x
+
+
+def _residual_pair(x: keras.KerasTensor, channels: int, stage: int) -> keras.KerasTensor:
+    """Two convolutions whose result is added to what went into them."""
+    y = _convolution(x, channels, 3, 1, f"{stage}a")
+    y = layers.ReLU(name=f"relu{stage}a")(y)
+    y = _convolution(y, channels, 3, 1, f"{stage}b")
+    return layers.ReLU(name=f"relu{stage}b")(layers.Add(name=f"add{stage}")([x, y]))
+
+
+def _convolution(
+    x: keras.KerasTensor, channels: int, kernel: int, stride: int, place: str
+) -> keras.KerasTensor:
+    """A convolution and its batch norm, which makes a bias useless."""
+    x = layers.Conv2D(
+        channels, kernel, stride, padding="same", use_bias=False, name=f"conv{place}"
+    )(x)
+    return _batch_norm(f"norm{place}")(x)
 
 
 def _batch_norm(name: str) -> layers.BatchNormalization:

@@ -70,8 +70,8 @@ def plan(
     they say how far chance moves the figures that the reports are compared by.
 
     Args:
-        names: experiments; none: all that are trained.
-        edition: only those of one homework, e.g. "2024-25".
+        names: experiments; none: all that are trained, but the rungs of ladders.
+        edition: only those of one homework, e.g. "2024-25", or "beyond" for the rungs.
         seeds: whole numbers from 0 to 2**32 - 1.
         source: "synthetic" or "real".
         epochs: default: those of the homework.
@@ -107,6 +107,8 @@ def check(seeds: Sequence[int], source: str, epochs: int | None) -> None:
 def chosen(names: Sequence[str], edition: str | None) -> list[Experiment]:
     """The trained experiments of these names and this edition, in the registry's order.
 
+    Neither given means the homework's, not the rungs beyond it: no report has a figure of those.
+
     Raises:
         UsageError: unknown or counted names, an unknown edition, or nothing left.
     """
@@ -120,7 +122,7 @@ def chosen(names: Sequence[str], edition: str | None) -> list[Experiment]:
         experiment
         for experiment in experiments.values()
         if experiment.task != "counting"
-        and (not names or experiment.name in names)
+        and (experiment.name in names if names else edition or not experiment.based_on)
         and edition in (None, experiment.edition)
     ]
     if not found:

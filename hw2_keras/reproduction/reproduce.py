@@ -67,8 +67,8 @@ def reproduce(
     ``out`` itself, others in ``out/SOURCE`` or ``out/SOURCE-epochsN``.
 
     Args:
-        names: experiments; none: all that are trained.
-        edition: only those of one homework, e.g. "2024-25".
+        names: experiments; none: all that are trained, but the rungs of ladders.
+        edition: only those of one homework, e.g. "2024-25", or "beyond" for the rungs.
         seeds: the first is trained at every rate, the others at the best one.
         source: "synthetic" or "real".
         out: folder of the runs.

@@ -40,7 +40,9 @@ class Task(Protocol):
     def validation(self, prepared: Any, experiment: Experiment) -> tf.data.Dataset | None:
         """Validation batches for ``model.fit``; None where `callbacks` measure instead."""
 
-    def compile_model(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    def compile_model(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, experiment: Experiment
+    ) -> None:
         """Compile with the task's loss and Keras metrics."""
 
     def callbacks(

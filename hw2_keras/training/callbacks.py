@@ -260,10 +260,11 @@ class Progress(keras.callbacks.Callback):
         self.bar = tqdm(desc=name, total=self.steps, unit="batch", leave=False, disable=None)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.bar.update(batch + 1 - self.bar.n)
+        done = min(batch + 1, self.steps)  # Keras counts the last execution's steps as full
+        self.bar.update(done - self.bar.n)
         if self.bar.disable and time.perf_counter() - self.said > SAID_EVERY:
             self.said = time.perf_counter()
-            where = f"epoch {self.epoch + 1}/{self.epochs}  batch {batch + 1:,} of {self.steps:,}"
+            where = f"epoch {self.epoch + 1}/{self.epochs}  batch {done:,} of {self.steps:,}"
             print(f"{self.label}  {where}", file=sys.stderr, flush=True)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:

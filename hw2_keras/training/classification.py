@@ -1,5 +1,6 @@
 """What the trainer needs for image classifiers: batches, loss and figures (Q2 of every edition)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 from hw2_keras.data.image_files import ImageSplit
 from hw2_keras.data.images import ImageData
 from hw2_keras.experiments import Experiment
+from hw2_keras.training.augmentation import augment
 
 SEARCHES = ()  # nothing is decoded
 SCALE = 256.0  # the course divides pixels by 256, not 255
@@ -30,7 +32,9 @@ def sizes(data: ImageData) -> dict[str, int]:
 def batches(
     data: ImageData, experiment: Experiment, seed: int, epoch: tf.Variable
 ) -> tf.data.Dataset:
-    """Shuffled training batches; the order is a function of ``seed`` and ``epoch`` alone.
+    """Shuffled training batches, augmented where the experiment says so.
+
+    Order and augmentation are functions of ``seed`` and ``epoch`` alone.
 
     Returns:
         A dataset of (image float32 (B, H, W, C) in [0, 1), label int32 (B,)); every iteration
@@ -39,16 +43,24 @@ def batches(
     size, batch_size = len(data.train.label), experiment.batch_size
     image, label = tf.constant(data.train.image), tf.constant(data.train.label)
 
+    def key() -> tf.Tensor:
+        return tf.stack([tf.constant(seed, tf.int64), epoch])
+
     def shuffled(_) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key())
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
 
     def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return scale(tf.gather(image, rows)), tf.gather(label, rows)
 
+    def augmented(number: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        of_batch = tf.random.experimental.stateless_fold_in(key(), number)
+        return augment(batch[0], of_batch, experiment.crop_padding, experiment.cutout), batch[1]
+
     dataset = tf.data.Dataset.range(1).flat_map(shuffled).map(gather)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-size // batch_size)))
+    if experiment.crop_padding or experiment.cutout:
+        dataset = dataset.enumerate().map(augmented)
     return dataset.prefetch(STEPS_PER_EXECUTION)
 
 
@@ -63,15 +75,36 @@ def scale(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.float32) / SCALE
 
 
-def compile_model(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Negative log-likelihood on log-softmax, that is cross-entropy on logits, and accuracy."""
+def compile_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, experiment: Experiment
+) -> None:
+    """Negative log-likelihood on log-softmax, that is cross-entropy on logits, and accuracy.
+
+    With label smoothing the losses of the history, ``val_loss`` too, are to the smoothed labels;
+    those that `measure` gives are not.
+    """
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=smoothed_cross_entropy(experiment.label_smoothing)
+        if experiment.label_smoothing
+        else keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=STEPS_PER_EXECUTION,
         jit_compile=False,  # XLA made these networks 4 to 10 times slower on a CPU
     )
+
+
+def smoothed_cross_entropy(smoothing: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Loss (label (N,), logits (N, K)) -> (N,); Keras's sparse one knows no label smoothing."""
+
+    def loss(label: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        number = tf.cast(tf.reshape(label, (-1,)), tf.int32)  # Keras hands labels over as floats
+        truth = tf.one_hot(number, logits.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            truth, logits, from_logits=True, label_smoothing=smoothing
+        )
+
+    return loss
 
 
 def callbacks(

@@ -31,9 +31,9 @@ from hw2_keras.training.callbacks import (
     RunningLoss,
     TensorBoard,
 )
+from hw2_keras.training.optimizers import optimizer_for
 
 LONGEST_WAIT = 10.0  # seconds for another process that opens the same run
-OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
 def train(
@@ -130,6 +130,7 @@ def protocol_of(
         "dropout": experiment.dropout,
         "selection": experiment.selection,
         "seed": seed,
+        **experiment.recipe,
     }
 
 
@@ -219,12 +220,13 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
     """Runs ``model.fit`` from the last checkpoint, if any, and returns the run's record."""
     task, protocol = TASKS[experiment.task], identity["protocol"]
     seed, epochs = protocol["seed"], protocol["epochs"]
-    models, model = _compiled(experiment, protocol, task.sizes(prepared))
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    train_batches = task.batches(prepared, experiment, seed, epoch)
+    batches = int(train_batches.cardinality())
+    models, model = _compiled(experiment, protocol, task.sizes(prepared), epochs * batches)
     monitor = experiment.metric if protocol["selection"] == "best" else None
     checkpoint = Checkpoint(folder, identity, monitor)
     checkpoint.restore(model)
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-    train_batches = task.batches(prepared, experiment, seed, epoch)
     label = f"{experiment.name} ({identity['source']}) rate {protocol['learning_rate']:g}"
     rows = checkpoint.rows
     if rows:
@@ -242,7 +244,7 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
             RunningLoss([row["loss"] for row in rows]),
             TensorBoard(folder / "tensorboard", write_graph=False),
             checkpoint,
-            Progress(label, epochs, int(train_batches.cardinality())),
+            Progress(label, epochs, batches),
         ],
     )
     print(f"{label}  trained; measuring on validation and test", file=sys.stderr, flush=True)
@@ -256,17 +258,15 @@ def _fit(experiment: Experiment, prepared: Any, data: Any, identity: dict, folde
 
 
 def _compiled(
-    experiment: Experiment, protocol: dict, sizes: dict
+    experiment: Experiment, protocol: dict, sizes: dict, steps: int
 ) -> tuple[keras.Model | EncoderDecoder, keras.Model]:
-    """All models of a run, and the one of them to fit, with its optimizer."""
+    """All models of a run, and the one of them to fit, with its optimizer for so many steps."""
     keras.utils.set_random_seed(protocol["seed"])
     models = build_models(experiment, protocol["seed"], **sizes)
     model = getattr(models, "training", models)
-    optimizer = OPTIMIZERS[protocol["optimizer"]](
-        protocol["learning_rate"], clipvalue=experiment.clip_value
-    )
+    optimizer = optimizer_for(experiment, protocol["learning_rate"], steps)
     devices.allow_cudnn(model)
-    TASKS[experiment.task].compile_model(model, optimizer)
+    TASKS[experiment.task].compile_model(model, optimizer, experiment)
     optimizer.build(model.trainable_variables)
     return models, model
 

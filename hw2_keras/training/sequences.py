@@ -177,7 +177,9 @@ def validation(prepared: Prepared, experiment: Experiment) -> None:
     """None: the validation metric is that of decoded texts, see `SequenceMetrics`."""
 
 
-def compile_model(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+def compile_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, experiment: Experiment
+) -> None:
     """Teacher forcing with `sequence_loss`."""
     model.compile(
         optimizer=optimizer,
