@@ -1,8 +1,8 @@
 """Five homework reports on deep learning, rebuilt in Keras 3 and exported to ONNX.
 
-``experiments``, ``build``, ``load_data``, ``train``, ``sweep``, ``reproduce`` and ``open_run`` are
-the public interface. Keras and TensorFlow are imported only when a name that needs them is used,
-so that ``python -m hw2_keras --help`` answers at once.
+``experiments``, ``build``, ``load_data``, ``train``, ``sweep``, ``reproduce``, ``ladder`` and
+``open_run`` are the public interface. Keras and TensorFlow are imported only when a name that needs
+them is used, so that ``python -m hw2_keras --help`` answers at once.
 """
 
 import importlib
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "build",
     "experiments",
+    "ladder",
     "load_data",
     "open_run",
     "reproduce",
@@ -30,6 +31,7 @@ __all__ = [
 
 _LAZY = {
     "build": "hw2_keras.models",
+    "ladder": "hw2_keras.report.ladder",
     "load_data": "hw2_keras.data",
     "open_run": "hw2_keras.runs",
     "reproduce": "hw2_keras.reproduction.reproduce",

@@ -188,8 +188,8 @@ def add_training(sub: argparse.ArgumentParser) -> None:
 
 def add_reproduction(sub: argparse.ArgumentParser) -> None:
     """What ``reproduce`` takes."""
-    sub.add_argument("names", metavar="NAME", nargs="*", help="experiments; default: all")
-    sub.add_argument("--edition", help="only one homework's, e.g. 2024-25")
+    sub.add_argument("names", metavar="NAME", nargs="*", help="default: all of the homework")
+    sub.add_argument("--edition", help="only one homework's, e.g. 2024-25, or beyond")
     sub.add_argument(
         "--seeds",
         type=int,
@@ -220,6 +220,12 @@ def add_measuring(command: Callable[[Callable, str, str], argparse.ArgumentParse
     sub = command(beams, "beams", "measure beam search at several widths, for several runs")
     sub.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder")
     sub.add_argument("--out", type=Path, default=Path("runs"), help="default: %(default)s")
+    sub = command(ladder, "ladder", "show what ideas beyond the homework gave, one a rung")
+    sub.add_argument("name", metavar="NAME", help="of a data set, e.g. kmnist")
+    sub.add_argument(
+        "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
+    )
+    sub.add_argument("--out", type=Path, default=Path("ladder"), help="default: %(default)s")
     sub = command(report, "report", "write the page 'reported / reproduced'")
     sub.add_argument(
         "--results", type=Path, default=Path("results"), help="runs; default: %(default)s"
@@ -426,6 +432,14 @@ def beams(options: argparse.Namespace) -> None:
         rows += beams.study(run)
     print(beams.table(rows))
     print_files(options.out, beams.write(rows, options.out))
+
+
+def ladder(options: argparse.Namespace) -> None:
+    from hw2_keras.report import ladder
+
+    found = ladder.ladder(options.name, options.results)
+    print(found)
+    print_files(options.out, ladder.draw(found, options.out))
 
 
 def report(options: argparse.Namespace) -> None:

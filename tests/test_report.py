@@ -48,6 +48,7 @@ def write_run(
             "dropout": e.dropout,
             "selection": e.selection,
             "seed": seed,
+            **e.recipe,
         },
         "source": "real",
         "fingerprint": "f" * 64,

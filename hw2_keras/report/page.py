@@ -14,9 +14,10 @@ from statistics import fmean
 from typing import NamedTuple
 
 from hw2_keras import metrics
+from hw2_keras.errors import UsageError
 from hw2_keras.experiments import Experiment, experiments
 from hw2_keras.files import write_atomically
-from hw2_keras.report import templates
+from hw2_keras.report import ladder, templates
 from hw2_keras.report.cells import (
     MISSING,
     NONE,
@@ -108,13 +109,22 @@ class Article(NamedTuple):
     others: Table | None = None
 
 
+class Rungs(NamedTuple):
+    """A ladder: its table, what follows from it, and its plot where there is one."""
+
+    table: Table
+    conclusion: str
+    plots: list[Plot]
+
+
 class Chapter(NamedTuple):
-    """The experiments of an edition, or one's own."""
+    """The experiments of an edition, the rungs beyond, or one's own."""
 
     id: str
     title: str
     remark: str
     articles: list[Article]
+    ladders: Sequence[Rungs] = ()
 
 
 def make(results: Path, folder: Path) -> tuple[Path, Results]:
@@ -143,10 +153,10 @@ def render(results: Results) -> str:
     compared = [f for f in figures(results.runs) if f.reported in reported_in_reports(f.experiment)]
     measured = [figure for figure in compared if figure.runs]
     chapters = [_edition(edition, results) for edition in REPORTS]
-    own = _own(results)
+    further = [chapter for chapter in (_beyond(results), _own(results)) if chapter.articles]
     menu = [("glance", "At a glance"), ("figures", "Every figure")]
     menu += [(f"edition-{edition}", edition) for edition in REPORTS]
-    menu += [("own", own.title)] if own.articles else []
+    menu += [(chapter.id, chapter.title) for chapter in further]
     menu += [("beams", "Beam search"), ("onnx", "ONNX files")]
     return templates.render(
         "report/page.html.jinja",
@@ -163,7 +173,7 @@ def render(results: Results) -> str:
         method=METHOD,
         glance=[_glance(edition, compared) for edition in REPORTS],
         figures=_figures_table(results, compared),
-        chapters=[*chapters, own] if own.articles else chapters,
+        chapters=[*chapters, *further],
         others=_others([r for r in results.others if in_reports(r.experiment)], "Other runs"),
         **_beams(results),
         **_onnx(results),
@@ -314,11 +324,58 @@ def _edition(edition: str, results: Results) -> Chapter:
     return Chapter(f"edition-{edition}", title, "", articles)
 
 
+def _beyond(results: Results) -> Chapter:
+    """The ladders; of their rungs nothing that was measured on test, see `ladder.conclusion`."""
+    articles = [
+        _article(experiment, results)._replace(
+            protocol=f"{_protocol(experiment)} {experiment.expected} {experiment.reference}.",
+            plots=(),
+            absent=(),
+        )
+        for experiment in experiments.values()
+        if experiment.based_on
+    ]
+    remark = f"One idea a rung above the homework, so nothing above counts them. {ladder.METHOD}"
+    ladders = [_rungs(name, results) for name in ladder.names()]
+    return Chapter("beyond", "Beyond the reports", remark, articles, ladders)
+
+
+def _rungs(name: str, results: Results) -> Rungs:
+    try:
+        found = ladder.opened(name, results)
+    except UsageError as error:
+        return Rungs(Table(f"Ladder {name}", [], []), str(error), [])
+    metric = metrics.label(found.rungs[0].experiment.metric)
+    headings = ["rung", metric, "gain", "95 %", "", "time", "parameters"]
+    rows = [_rung_row(rung) for rung in found.rungs]
+    drawn = [path for path in results.plots if path.name == f"{ladder.PLOT.format(name)}.png"]
+    plots = [_plot(path, f"ladder {name}") for path in drawn]
+    return Rungs(Table(f"Ladder {name}", headings, rows), ladder.conclusion(found), plots)
+
+
+def _rung_row(rung: ladder.Rung) -> list[Cell]:
+    experiment = rung.experiment
+    parameters = Cell(f"{experiment.parameters:,}", experiment.parameters)
+    first = _link(experiment, rung.idea)
+    if not rung.runs:
+        return [first, MISSING, NONE, NONE, NONE, NONE, parameters]
+    mark = rung.judgement if rung.judgement in ("better", "worse") else ""
+    return [
+        first,
+        Cell("not finite") if math.isnan(rung.mean) else Cell(spread(rung.values), rung.mean),
+        NONE if rung.gain is None else Cell(f"{rung.gain:+.4f}", rung.gain),
+        text("{:+.4f} to {:+.4f}".format(*rung.interval)) if rung.interval else NONE,
+        Cell(rung.judgement, rung.judgement, mark=mark),
+        time(rung.seconds),
+        parameters,
+    ]
+
+
 def _own(results: Results) -> Chapter:
     articles = [
         _article(experiment, results)
         for experiment in experiments.values()
-        if not in_reports(experiment)
+        if not in_reports(experiment) and not experiment.based_on
     ]
     remark = "In none of the five reports, so nothing above counts them."
     return Chapter("own", "Own experiments", remark, articles)
@@ -372,6 +429,7 @@ def _protocol(experiment: Experiment) -> str:
         f"{'SGD' if experiment.optimizer == 'sgd' else 'Adam'}, learning rate {rates}",
         f"batches of {experiment.batch_size}",
         f"dropout {experiment.dropout:g}",
+        *(f"{name} {value}".replace("_", " ") for name, value in experiment.recipe.items()),
     ]
     if experiment.clip_value:
         parts.append(f"gradients clipped to ±{experiment.clip_value:g}")
@@ -385,7 +443,8 @@ def _runs_table(experiment: Experiment, runs: Sequence[Run]) -> Table:
     columns = ["running_loss", "loss", experiment.metric]
     for run in runs:
         measured = (m for m, v in run.metrics.items() if isinstance(v, float))
-        columns += [m for m in measured if m.startswith("test_") and m not in columns]
+        if not experiment.based_on:  # a rung is judged on validation alone
+            columns += [m for m in measured if m.startswith("test_") and m not in columns]
     rows = [
         [
             _rate(run),
@@ -567,7 +626,7 @@ def _onnx(results: Results) -> dict[str, object]:
         "unshipped": [
             f"{name}.onnx"
             for name, experiment in experiments.items()
-            if experiment.task != "counting" and name not in made
+            if experiment.task != "counting" and not experiment.based_on and name not in made
         ],
         "export_command": "python -m export convert RUN -o "
         + _quoted(results.folder / "onnx" / "NAME.onnx"),

@@ -72,6 +72,7 @@ OPTIONS = {
     "evaluate": {"--search": ["greedy", "beam", "nucleus", "x"], "--num-beams": NUMBERS},
     "plot": {},
     "beams": {"--out": PATHS},
+    "ladder": {"--results": PATHS, "--out": PATHS},
     "report": {"--results": PATHS, "--out": PATHS},
     "theory": {"--out": PATHS},
     "demo": {"--out": PATHS},
@@ -83,6 +84,7 @@ OPTIONS["train"] |= {"--encoder": PATHS, "--source": ["real", "synthetic", "x"]}
 OPTIONS["reproduce"] |= {"--workers": NUMBERS, "--dry-run": None, "--source": ["real", "x"]}
 OPTIONS["evaluate"] |= {"--top-p": NUMBERS}
 GIVEN = {"summary": NAMES, "train": NAMES, "sweep": NAMES, "reproduce": NAMES, "worker": ADDRESSES}
+GIVEN["ladder"] = ["kmnist", *NAMES]
 GIVEN["exercise"] = ["2021-22", "2022-23", "2024-25", *NAMES]
 GIVEN |= dict.fromkeys(("evaluate", "plot", "beams"), PATHS)
 
