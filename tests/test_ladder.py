@@ -15,7 +15,7 @@ from hw2_keras.cli import main
 from hw2_keras.errors import UsageError
 from hw2_keras.plots import of_ladders
 from hw2_keras.report import ladder, page
-from hw2_keras.report.results import read_results
+from hw2_keras.report.results import read_results, spread
 
 # validation accuracy of each rung by seed: two sure gains, nothing, a loss, and a gain again
 ACCURACY = {
@@ -141,6 +141,23 @@ def test_what_is_no_ladder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["ladder", "kmnist", "--results", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "different data" in error and error.count("\n") == 1
+
+
+def test_the_committed_ladder_is_whole_and_the_page_of_the_docs_has_its_figures() -> None:
+    root = Path(__file__).parents[1]
+    found = ladder.ladder("kmnist", root / "results")
+    assert found.top is not None and all(len(rung.runs) == 3 for rung in found.rungs)
+    text = (root / "docs" / "beyond.rst").read_text(encoding="utf-8")
+    for rung in found.rungs:
+        row = next(
+            r for r in text.splitlines() if f"``{rung.experiment.name}``" in r and " ± " in r
+        )
+        assert spread(rung.values) in row and row.endswith(f" {rung.seconds:.0f}")
+        if rung.gain is not None and rung.interval is not None:
+            low, high = rung.interval
+            assert f"{rung.gain:+.4f}  {low:+.4f} to {high:+.4f}  {rung.judgement}" in row
+    tested = [run.metrics["test_accuracy"] for run in found.top.runs]
+    assert f"``{found.top.experiment.name}``, test accuracy {spread(tested)}." in text
 
 
 def test_the_command_prints_and_draws_without_a_framework(results: Path, tmp_path: Path) -> None:
