@@ -169,27 +169,34 @@ def searches_per_second(folder: str, batch_size: int, num_beams: int = 1) -> flo
 
 
 def stepwise_searches_per_second(folder: str, batch_size: int) -> float:
-    """Rate of the search that calls the exported step from Python."""
-    search = partial(stepwise, session(folder, "encoder"), session(folder, "step"))
-    return calls_per_second(partial(search, source_ids(batch_size), STEPS), SECONDS)
+    """Rate of the search that calls the exported step from Python and gives the same answer."""
+    encoder, step = session(folder, "encoder"), session(folder, "step")
+    texts = source_texts(batch_size)
+
+    def search() -> tuple[list[str], np.ndarray]:
+        ids, looks = stepwise(encoder, step, VOCABULARY.encode_batch(texts), STEPS)
+        return [VOCABULARY.decode(row) for row in ids], looks
+
+    return calls_per_second(search, SECONDS)
 
 
-def stepwise(encoder, step, ids: np.ndarray, max_length: int) -> np.ndarray:
-    """Greedy search in Python over two onnxruntime sessions: token ids (N, T)."""
+def stepwise(encoder, step, ids: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy search in Python over two sessions: token ids (N, T), attention (N, T, S)."""
     names = [value.name for value in encoder.get_outputs()]
     found = encoder.run(names, {"source": ids.astype(np.int32)})
     values = {n.removeprefix("first_"): v for n, v in zip(names, found, strict=True)}
-    names = ["logits", *(f"new_{n.removeprefix('first_')}" for n in names if "first_" in n)]
-    token, ended, tokens = np.full(len(ids), SOS), np.zeros(len(ids), bool), []
+    new = [f"new_{name.removeprefix('first_')}" for name in names if "first_" in name]
+    token, ended, tokens, looks = np.full(len(ids), SOS), np.zeros(len(ids), bool), [], []
     for _ in range(max_length):
-        logits, *states = step.run(names, {"token": token, **values})
-        values |= {n.removeprefix("new_"): v for n, v in zip(names[1:], states, strict=True)}
+        logits, look, *states = step.run(["logits", "look", *new], {"token": token, **values})
+        values |= {n.removeprefix("new_"): v for n, v in zip(new, states, strict=True)}
         token = logits.argmax(1)
         tokens.append(token)
+        looks.append(look)
         ended |= token == EOS
         if ended.all():
             break
-    return np.stack(tokens, 1)
+    return np.stack(tokens, 1), np.stack(looks, 1)
 
 
 @functools.cache

@@ -34,7 +34,9 @@ def test_every_search_finds_the_same(generators, tmp_path: Path) -> None:
     found = generators.speller(str(tmp_path)).search(generators.source_texts(5))
     assert found.texts[:, 0].tolist() == texts
     sessions = [generators.session(str(tmp_path), name) for name in ("encoder", "step")]
-    np.testing.assert_array_equal(generators.stepwise(*sessions, ids, generators.STEPS), expected)
+    tokens, looks = generators.stepwise(*sessions, ids, generators.STEPS)
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_allclose(looks, np.stack(found.attention), atol=1e-5)
     if importlib.util.find_spec("torch"):
         generators.torch_load(generators.keras_weights())
         np.testing.assert_array_equal(generators.torch_search(ids), expected)
