@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import math
 import os
 import select
 import signal
@@ -262,7 +263,7 @@ def list_experiments(options: argparse.Namespace) -> None:
 
 
 def summary(options: argparse.Namespace) -> None:
-    experiments[options.name]  # before Keras is imported
+    record = experiments[options.name]  # before Keras is imported
     with quiet_start():
         from hw2_keras.models import build
     model = build(options.name)
@@ -271,6 +272,10 @@ def summary(options: argparse.Namespace) -> None:
         from hw2_keras.theory.derivation import derive, format_derivation
 
         print(format_derivation(derive(model)))
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    if trainable != record.parameters:
+        said = f"{record.parameters or 0:,}"
+        print(f"The record says {said} parameters: correct it in hw2_keras/experiments.py.")
 
 
 def show_data(options: argparse.Namespace) -> None:

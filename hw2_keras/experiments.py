@@ -140,6 +140,21 @@ class Experiment:
         )
 
 
+def named(table: Mapping[str, Any], field: str, record: Experiment) -> Any:
+    """What a table holds under the name that a field of a record gives.
+
+    Raises:
+        UsageError: the table has no such name; a record of one's own may have a slip in it.
+    """
+    name = getattr(record, field)
+    if name not in table:
+        raise UsageError(
+            f"the record of {record.name} has the {field} {name!r}: expected one of "
+            f"{', '.join(table)}; correct it in hw2_keras/experiments.py"
+        )
+    return table[name]
+
+
 class UnknownExperiment(UsageError, KeyError):
     """No experiment has this name; the message suggests the nearest one."""
 

@@ -1,5 +1,6 @@
 """The command line: what it prints, how it fails, and what it costs to start."""
 
+import dataclasses
 import json
 import os
 import re
@@ -33,6 +34,18 @@ def test_summary_derives_the_parameters(capsys: pytest.CaptureFixture) -> None:
     assert "8 x (5*5*3 + 1) = 608" in shown
     assert "10 x (968 + 1) = 9,690" in shown
     assert "10,298 parameters: 10,298 trainable, 0 not trainable" in shown
+    assert "The record says" not in shown
+
+
+def test_summary_names_a_record_of_another_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from hw2_keras import experiments
+
+    changed = dataclasses.replace(experiments["parameter_cnn"], parameters=999)
+    monkeypatch.setitem(experiments._records, "parameter_cnn", changed)
+    assert main(["summary", "parameter_cnn"]) == 0
+    assert "The record says 999 parameters: correct it in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import keras
 import pytest
 
 import hw2_keras as hw2
-from hw2_keras.models import NETWORKS
+from hw2_keras.models import NETWORKS, build_models
+from hw2_keras.training.optimizers import optimizer_for
 
 TRAINABLE = {
     "parameter_cnn": 10_298,
@@ -38,6 +39,15 @@ def test_reported_ratios_of_parameters() -> None:
 
 def test_every_experiment_has_a_builder_and_the_other_way_round() -> None:
     assert set(NETWORKS) == {experiment.network for experiment in hw2.experiments.values()}
+
+
+def test_a_slip_in_a_record_is_named() -> None:
+    record = dataclasses.replace(hw2.experiments["kmnist_cnn"], network="two_blok_cnn")
+    with pytest.raises(ValueError, match="kmnist_cnn has the network 'two_blok_cnn': expected one"):
+        build_models(record)
+    record = dataclasses.replace(hw2.experiments["kmnist_cnn"], optimizer="adm")
+    with pytest.raises(ValueError, match="the optimizer 'adm': expected one of sgd, adam; correct"):
+        optimizer_for(record, 0.1, 1)
 
 
 def test_records_are_frozen() -> None:

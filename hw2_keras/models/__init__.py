@@ -4,7 +4,7 @@ import inspect
 
 import keras
 
-from hw2_keras.experiments import Experiment, experiments
+from hw2_keras.experiments import Experiment, experiments, named
 from hw2_keras.models import classifiers
 from hw2_keras.models.captioner import build_captioner
 from hw2_keras.models.encoder_decoder import EncoderDecoder, build_encoder_decoder
@@ -48,8 +48,11 @@ def build_models(experiment: Experiment, seed: int = 42, **changes) -> keras.Mod
         seed: of an encoder-decoder's initial weights and dropout; a classifier has those of
             ``keras.utils.set_random_seed``.
         **changes: arguments that differ from the record, e.g. the sizes of other data.
+
+    Raises:
+        UsageError: the record names a network that is not there.
     """
-    builder = NETWORKS[experiment.network]
+    builder = named(NETWORKS, "network", experiment)
     fields = vars(experiment) | {"seed": seed}
     taken = {name: fields[name] for name in inspect.signature(builder).parameters if name in fields}
     return builder(**(taken | dict(experiment.sizes) | changes))

@@ -2,7 +2,7 @@
 
 import keras
 
-from hw2_keras.experiments import Experiment
+from hw2_keras.experiments import Experiment, named
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 WARM_UP = 0.25  # share of the steps over which the rate of a one-cycle schedule rises
@@ -17,6 +17,9 @@ def optimizer_for(
         experiment: its record.
         learning_rate: constant, or the highest one of its schedule.
         steps: of the whole training, over which a schedule is laid.
+
+    Raises:
+        UsageError: the record names another optimizer.
     """
     options = {
         "learning_rate": OneCycle(learning_rate, steps) if experiment.schedule else learning_rate,
@@ -25,7 +28,7 @@ def optimizer_for(
     }
     if experiment.momentum:
         options |= {"momentum": experiment.momentum, "nesterov": True}
-    return OPTIMIZERS[experiment.optimizer](**options)
+    return named(OPTIMIZERS, "optimizer", experiment)(**options)
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
