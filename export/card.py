@@ -82,7 +82,8 @@ def about(model: Loaded) -> str:
     if not title:
         return f"{task} Its network is called {flat(info.get('experiment'))}."
     edition = flat(info.get("edition"))
-    return f"{task} Experiment `{flat(info['experiment'])}` of {edition}: {flat(title)}."
+    place = "beyond the reports" if edition == "beyond" else f"of {edition}"
+    return f"{task} Experiment `{flat(info['experiment'])}` {place}: {flat(title)}."
 
 
 def kind_of(info: dict) -> str:
