@@ -38,7 +38,7 @@ def new_file(path: Path, error: type[ValueError] = UsageError) -> Iterator[Path]
     except OSError as problem:
         raise error(
             f"cannot write {path}: {problem.strerror or problem}; free some space or choose "
-            "another folder, then repeat the command; what was written before is kept"
+            "another folder, then repeat the command; finished epochs are kept"
         ) from problem
     finally:
         if partial is not None:

@@ -37,7 +37,6 @@ StandardError = Annotated[float, Meta(ge=0, le=LARGEST_NUMBER)]
 Source = Annotated[str, Meta(pattern="^(synthetic|real)$")]
 Selection = Annotated[str, Meta(pattern="^(last|best)$")]
 Schedule = Annotated[str, Meta(pattern="^one_cycle$")]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # sha256
 Side = Annotated[str, Meta(pattern="^(source|target)$")]
 
 
@@ -52,7 +51,7 @@ class RunRecord(Struct):
 
     experiment: Name
     source: Source
-    fingerprint: Digest
+    fingerprint: str
     finished: bool
     best_of_sweep: bool
     protocol: dict[str, Any]

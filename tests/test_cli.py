@@ -95,9 +95,13 @@ def test_ctrl_c_that_a_library_turns_into_its_own_error(
             raise TypeError("incompatible function arguments") from None
 
     monkeypatch.setattr("hw2_keras.cli.list_experiments", swallows)
-    assert main(["list"]) == 130
-    assert "hw2: interrupted; " in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["list"]) == 130
+        assert "hw2: interrupted; " in capsys.readouterr().err
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_unknown_backend_for_windows(tmp_path: Path) -> None:

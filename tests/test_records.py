@@ -79,7 +79,7 @@ def test_a_diverged_run_may_hold_figures_that_are_not_finite(tmp_path: Path) -> 
         ({"experiment": "parameter_cnn"}, "parameter_cnn is counted, not trained"),
         ({"experiment": "kmnist_can"}, "did you mean 'kmnist_cnn'?"),
         ({"experiment": ["p2g"]}, "(experiment: Expected 'str', got 'array')"),
-        ({"fingerprint": "$x"}, "(fingerprint: Expected 'str' matching regex"),
+        ({"fingerprint": 7}, "(fingerprint: Expected 'str', got 'int')"),
         ({"notes": "none"}, "(notes: Expected 'array', got 'str')"),
     ],
 )

@@ -1,7 +1,7 @@
 """What beam search adds: the reports of 2022-23 name it as the next step and none measured it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hw2_keras import files
@@ -88,8 +88,9 @@ def write(rows: Sequence[dict], folder: Path) -> list[Path]:
     every = {setting(row): row for row in [*read(folder), *rows]}
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / BEAMS, list(every.values()))
+    title = _titles(list(every.values()))
     drawn = [
-        BeamRow(_title(row), name, row["num_beams"], row["length_normalisation"], value)
+        BeamRow(title(row), name, row["num_beams"], row["length_normalisation"], value)
         for row in every.values()
         for name, value in row.items()
         if name.startswith("test_") and name != "test_wer"
@@ -114,15 +115,18 @@ def check(found: Sequence[Run]) -> None:
         seen[key] = run
 
 
-def _title(row: dict) -> str:
-    return row["experiment"] + (", synthetic data" if row["source"] == "synthetic" else "")
+def _titles(rows: Sequence[dict]) -> Callable[[dict], str]:
+    """What a row's model is called; which data it is of where there are both kinds."""
+    both = len({row["source"] for row in rows}) > 1
+    return lambda row: row["experiment"] + f", {row['source']} data" * both
 
 
 def table(rows: Sequence[dict]) -> str:
     """The rows as text: a line per model and setting, mean over the seeds."""
     groups: dict[tuple, list[dict]] = {}
+    title = _titles(rows)
     for row in rows:
-        key = (_title(row), row["num_beams"], row["length_normalisation"])
+        key = (title(row), row["num_beams"], row["length_normalisation"])
         groups.setdefault(key, []).append(row)
     lines = [["model", "beams", "length norm", "seeds", "length", "metrics (test)"]]
     for (name, width, normalised), group in groups.items():

@@ -56,7 +56,7 @@ def write(folder, name, learning_rate, epochs, seed, source, nan):
     record = {
         "experiment": name,
         "source": source,
-        "fingerprint": "f" * 64,
+        "fingerprint": "stub",
         "finished": True,
         "best_of_sweep": False,
         "protocol": protocol,
