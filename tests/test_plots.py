@@ -401,9 +401,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", half)
-    with pytest.raises(UsageError, match=r"cannot write .*curves\.png: No space left") as raised:
+    with pytest.raises(UsageError, match=r"cannot write .*curves\.png: No space left"):
         style.save(curves.curves(history(0.5), "new"), tmp_path / "curves")
-    assert "epoch" not in str(raised.value)  # of a plot there are none
     assert png.read_bytes() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.pdf", "curves.png"]
 
