@@ -326,10 +326,9 @@ def sweep(options: argparse.Namespace) -> None:
     found = fit.sweep(options.name, options.epochs, options.seed, options.source, options.out)
     print(tables.heading(found[0]))
     print(tables.sweep_table(found))
-    epochs = found[0].record["protocol"]["epochs"]
-    name = f"{options.name}-{options.source}-epochs{epochs}-seed{options.seed}-sweep"
     if has_weights(found):
-        print_files(options.out / name, of_runs.illustrate_sweep(found, options.out / name))
+        folder = options.out / found[0].sweep_folder
+        print_files(folder, of_runs.illustrate_sweep(found, folder))
 
 
 def has_weights(found: "Sequence[Run]") -> bool:

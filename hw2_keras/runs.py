@@ -92,6 +92,13 @@ class Run:
             found.append(f"image encoder {ENCODER}")
         return found
 
+    @property
+    def sweep_folder(self) -> str:
+        """What the folder is called that compares the rates of this run's sweep."""
+        protocol = self.record["protocol"]
+        place = f"{self.record['experiment']}-{self.record['source']}"
+        return f"{place}-epochs{protocol['epochs']}-seed{protocol['seed']}-sweep"
+
     def data(self):
         """The data set of this run, loaded again and checked against its fingerprint.
 

@@ -534,8 +534,7 @@ def _captions(runs: Sequence[Run]) -> Table | None:
 def _plots(experiment: Experiment, runs: Sequence[Run], results: Results) -> dict[str, object]:
     shown = min(runs, key=lambda r: (not r.best, r.learning_rate != experiment.best_rate))
     # beside the runs of a sweep: what compares them
-    sweep = shown.path.name.replace(f"-rate{shown.learning_rate:g}", "") + "-sweep"
-    folders = (shown.path / "plots", results.folder / sweep)
+    folders = (shown.path / "plots", results.folder / shown.sweep_folder)
     here = [path for folder in folders for path in results.plots if path.parent == folder]
     drawn, absent = [], []
     for pattern, title in PLOTS[experiment.task].items():

@@ -106,9 +106,7 @@ def _sweep(runs: Sequence[Run], seed: int, made: Path) -> Iterator[Step]:
     if set(rates) != set(experiment.learning_rates):
         return  # a run failed: nothing can be said about the best
     ordered = [rates[rate] for rate in experiment.learning_rates]
-    record = ordered[0].record
-    epochs = record["protocol"]["epochs"]
-    place = made / f"{experiment.name}-{record['source']}-epochs{epochs}-seed{seed}-sweep"
+    place = made / ordered[0].sweep_folder
 
     def draw() -> None:
         from hw2_keras.plots import of_runs
