@@ -42,8 +42,8 @@ UNKNOWN = 0xFFFD  # stands for a character that no vocabulary holds
 MAX_FIELDS = 500_000  # of protocol buffer messages: half a second
 MAX_DEPTH = 100  # of messages in messages, as protocol buffers have it
 MAX_LOOPS = 50
-MAX_AXIS = 2**16  # declared for whole numbers
-MAX_SHAPE = 1024  # bytes of the list of axes
+MAX_RANK = 64  # axes of one value
+MAX_SHAPE = 1024  # bytes of a list that could be a shape
 MAX_STEPS = 4096  # tokens of one text; rounds of one loop
 MAX_WORK = 10_000_000  # nodes that one call runs, those in a loop once a round
 MAX_STRING = 4096  # bytes of a label or a token
@@ -52,7 +52,7 @@ MAX_BEAMS = 1000
 MAX_ROW_STEPS = 2**18  # hypotheses times tokens
 MAX_CALL_BYTES = 2**30  # about, for the hypotheses of one call
 MAX_PIXELS = 2**26  # of one image
-MAX_FOLDED = 2**30  # bytes that a file computes when it is opened
+MAX_FOLDED = 2**27  # bytes that a file computes when it is opened, and keeps; again for stream
 MAX_MEMORY = 3 * 2**29  # bytes for the values of all files that this process runs
 UNITS = 512  # of a decoder, where memory is estimated
 POSITIONS = 256  # of a picture, where memory is estimated
@@ -102,7 +102,7 @@ def load(
     path = Path(path)
     content = _read(path, max_bytes)
     model = _checked_model(content, path)
-    info, nodes = _metadata(model, path), len(_contents(model)[0])
+    info, folded = _metadata(model, path), _folded(model[7][0])
     del model  # it is as large as the file
     available = onnxruntime.get_available_providers()
     for provider in providers:
@@ -111,7 +111,7 @@ def load(
                 f"execution provider {provider} is not available here, only "
                 f"{', '.join(available)}: install the onnxruntime build that has it"
             )
-    session = _session(content, nodes, providers, path)
+    session = _session(content, folded, providers, path)
     kind = info.get("kind")
     if kind not in KINDS:
         raise ModelError(
@@ -127,31 +127,45 @@ def load(
 
 
 def _session(
-    content: bytes, nodes: int, providers: Sequence[str], path: Path
+    content: bytes, folded: int, providers: Sequence[str], path: Path
 ) -> onnxruntime.InferenceSession:
     _bound_memory()
-    options = _options(len(content), nodes)
+    options = _options(folded)
     try:
         return onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises many unrelated types
         raise ModelError(f"{path} cannot be run ({_reason(error)}): export it again") from error
 
 
-def _options(size: int, nodes: int) -> onnxruntime.SessionOptions:
-    """How sessions are run, for a file of so many bytes and nodes."""
+def _options(folded: int) -> onnxruntime.SessionOptions:
+    """How sessions are run, for a file of so many nodes that depend on no input."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.log_severity_level = 4  # what it would log comes as an error too
     # Bytes that are read as protocol buffers here must not be taken for another format there.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # What depends on no input is computed here, outside of the pool: that is shared by the nodes.
-    # int8 weights become floats so, four bytes each, and not again in every call.
-    folded = (MAX_FOLDED + 4 * size) // max(1, nodes)
+    # What depends on no input is computed once, outside of the pool: the nodes share what is left.
     most_folded = "optimization.constant_folding_max_output_size_in_bytes"
-    options.add_session_config_entry(most_folded, str(max(1, folded)))
+    options.add_session_config_entry(most_folded, str(MAX_FOLDED // max(1, folded)))
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
+
+
+def _folded(graph: dict) -> int:
+    """How many nodes onnxruntime runs when it opens a file, as they depend on no input.
+
+    Those that make floats of stored int8 weights do not count: four times the file is the most.
+    """
+    stored = {"", *(_text(tensor, 8) for each in _graphs(graph) for tensor in each.get(5, []))}
+    known, count = set(stored), 0
+    for node in _in_order(graph):
+        kind, read = _text(node, 4), node.get(1, [])
+        if next(_subgraphs(node), None) is None and (kind == "Shape" or known.issuperset(read)):
+            known.update(node.get(2, []))
+            is_counted = kind != "DequantizeLinear" or not stored.issuperset(read)
+            count += is_counted and kind != "Constant"
+    return count
 
 
 @functools.cache
@@ -1060,15 +1074,15 @@ def _problem(model: dict) -> str:
     graphs = list(_graphs(model[7][0]))
     if any(map(_defines_twice, graphs)):
         return "defines a name twice in one graph: export it again"
-    definitions = _definitions(model[7][0])
     try:
-        rounds = _rounds(model[7][0], definitions)
+        bounds = _bounds(model[7][0])
+        rounds = _rounds(model[7][0], bounds)
     except _Endless as problem:
         return f"could run without end ({problem}): export it again"
     if problem := _problem_of_texts(model[7][0], rounds):
         return f"could fill the memory with texts ({problem}): export it again"
-    if max(*map(_declared_axis, graphs), _made_axis(nodes, definitions)) > MAX_AXIS:
-        return f"has a list that could be a shape of over {MAX_AXIS:,} axes: export it again"
+    if any(bound.rank > MAX_RANK for bound in bounds.values()):
+        return f"has a list that could be a shape of over {MAX_RANK} axes: export it again"
     return ""
 
 
@@ -1281,47 +1295,244 @@ def _contents(model: dict) -> tuple[list[dict], list[dict]]:
     return nodes, tensors
 
 
-# Where these operators take the axes of what they make.
-_MAKING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Range": 1}
+class Bound(NamedTuple):
+    """What is known of a value before it is there; infinity where nothing is."""
+
+    rank: float  # how many axes it has at most
+    axis: float  # the longest that one of them can be
+    number: float  # the largest that it can hold
 
 
-def _made_axis(nodes: Iterable[dict], definitions: "Definitions") -> float:
-    """The longest axis that nodes make as stored constants say; 0 where none says it."""
-    found = ((_MAKING.get(_text(node, 4)), node.get(1, [])) for node in nodes)
-    names = {inputs[place] for place, inputs in found if place is not None and place < len(inputs)}
-    defined = [each for name in names for each in definitions.get(name, [])]
-    if any(kind == "node" and _text(source, 4) == "Constant" for kind, source in defined):
-        return np.inf  # one that holds no tensor
-    stored = (source for kind, source in defined if kind == "tensor")
-    return max(map(_largest_of_tensor, stored), default=0)
+Bounds = dict[str, Bound]  # of each name, in whatever graph
+Stored = dict[str, list[float]]  # the numbers of names that stand for a short list alone
 
-
-def _declared_axis(graph: dict) -> int:
-    """The longest axis that a graph declares for int64.
-
-    Whole numbers could be a shape, and onnxruntime follows shapes before a file is open: one of
-    a thousand million numbers is a tensor of as many axes to it, and takes minutes.
-    """
-    found = 0
-    for value in (each for field in (11, 12, 13) for each in graph.get(field, [])):
-        for tensor in (t for kind in value.get(2, []) for t in kind.get(1, [])):
-            if tensor.get(1) == [7]:
-                axes = (axis for shape in tensor.get(2, []) for axis in shape.get(1, []))
-                found = max(found, *(axis.get(1, [0])[0] for axis in axes), 0)
-    return found
-
-
-# Operators that give no number and no axis larger than one of those in their first inputs.
-_KEEPING = {"Shape": 1, "Slice": 1, "Squeeze": 1, "Unsqueeze": 1, "Cast": 1, "Identity": 1}
-_KEEPING |= {"Transpose": 1, "Gather": 2, "Min": None, "Max": None}
+_NOTHING = Bound(0, 1, 0)
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
-Definitions = dict[str, list[tuple[str, dict]]]  # of a name: (what kind of source, the source)
-Place = tuple[str, bool]  # the name of a value; whether its axes are meant, not its numbers
-Bounds = dict[Place, float]
+# Operators that give no rank and no axis larger than those of their inputs; that give no rank.
+_BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Neg", "Abs", "Sign", "Floor", "Ceil"}
+_BROADCASTING |= {"Round", "Clip", "Not", "And", "Or", "Where", "Equal", "Less", "LessOrEqual"}
+_BROADCASTING |= {"Greater", "GreaterOrEqual"}
+_RANKED = {"Softmax", "LogSoftmax", "Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Reciprocal"}
+_RANKED |= {"Erf", "Elu", "Selu", "Gelu", "LeakyRelu", "HardSigmoid", "Softplus", "Sin", "Cos"}
+_RANKED |= {"TopK", "CumSum", "Split", "Pad", "Trilu", "GatherElements", "ScatterElements"}
+_RANKED |= {"ScatterND", "LayerNormalization", "BatchNormalization", "StringConcat"}
+_RANKED |= {"LabelEncoder", "DequantizeLinear", "Gemm"}
+_OTHER_RANK = 4  # what all others may give, as LSTM and Conv do
+_PASSES = 8
 
 
-def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
+def _bounds(graph: dict) -> Bounds:
+    """The bounds of all values: they grow from nothing until all nodes agree with them.
+
+    onnxruntime follows shapes before a file is open. A shape of a thousand million numbers, or a
+    Gather from what a Gather gave, is a tensor of as many axes to it, and takes minutes.
+
+    Raises:
+        _Endless: a loop adds axes in each round.
+    """
+    bounds, stored = _stated_bounds(graph), _stored_lists(graph)
+    for _ in range(_PASSES):
+        before = dict(bounds)
+        for node in _in_order(graph):
+            for name, bound in _bounds_after(node, bounds, stored):
+                bounds[name] = _wider(bounds.get(name, _NOTHING), bound)
+        if bounds == before:
+            return bounds
+    raise _Endless("the axes of a value grow from round to round")
+
+
+def _in_order(graph: dict) -> Iterator[dict]:
+    """The nodes of a graph and those inside them; what holds a graph comes before and after it."""
+    for node in graph.get(1, []):
+        yield node
+        for inner in _subgraphs(node):
+            yield from _in_order(inner)
+            yield node
+
+
+def _wider(one: Bound, other: Bound) -> Bound:
+    return Bound(
+        max(one.rank, other.rank), max(one.axis, other.axis), max(one.number, other.number)
+    )
+
+
+def _stated_bounds(graph: dict) -> Bounds:
+    """The bounds of what a file stores and declares."""
+    stated = [(_text(value, 1), _given(value)) for value in graph.get(11, [])]
+    for each in _graphs(graph):
+        values = (value for field in (11, 12, 13) for value in each.get(field, []))
+        stated += ((_text(value, 1), _declared(value)) for value in values)
+        stated += ((_text(tensor, 8), _stored(tensor)) for tensor in each.get(5, []))
+    bounds: Bounds = {}
+    for name, bound in stated:
+        bounds[name] = _wider(bounds.get(name, _NOTHING), bound)
+    return bounds
+
+
+def _given(value: dict) -> Bound:
+    """The bound of what a caller gives; the runtime bounds its axes."""
+    kinds = [kind for each in value.get(2, []) for kind in each.get(1, [])]
+    shapes = [shape.get(1, []) for kind in kinds for shape in kind.get(2, [])]
+    axes = [axis.get(1, [MAX_STEPS])[0] for shape in shapes for axis in shape]
+    rank, longest = (0, max([1, *axes])) if shapes else (_OTHER_RANK, MAX_STEPS)
+    return Bound(rank, min(longest, MAX_STEPS), MAX_STEPS if _is_limit(value) else np.inf)
+
+
+def _declared(value: dict) -> Bound:
+    """What a declaration says; the axes of whole numbers count, as these could be a shape."""
+    kinds = [kind for each in value.get(2, []) for kind in each.get(1, [])]
+    shapes = [(kind, shape.get(1, [])) for kind in kinds for shape in kind.get(2, [])]
+    whole = (axis.get(1, [1])[0] for kind, axes in shapes if kind.get(1) == [7] for axis in axes)
+    rank = max((len(axes) for _, axes in shapes), default=0)
+    return Bound(rank, max([1, *whole]), 0)
+
+
+def _stored(tensor: dict) -> Bound:
+    axes, numbers = tensor.get(1, []), _numbers_of(tensor)
+    number = np.inf if numbers is None else max([*numbers, *axes, 0])
+    return Bound(len(axes), max([1, *axes]), number)
+
+
+def _stored_lists(graph: dict) -> Stored:
+    """The numbers of short stored tensors, where nothing else has their name."""
+    found, others = {}, [_text(value, 1) for each in _graphs(graph) for value in each.get(11, [])]
+    for each in _graphs(graph):
+        tensors = [(_text(tensor, 8), tensor) for tensor in each.get(5, [])]
+        for node in each.get(1, []):
+            if constant := _constant(node):
+                tensors.append((node[2][0], constant))
+            else:
+                others += node.get(2, [])
+        for name, tensor in tensors:
+            numbers = _numbers_of(tensor)
+            others += [name] if numbers != found.setdefault(name, numbers) else []
+    return {name: found[name] for name in found.keys() - set(others) if found[name] is not None}
+
+
+def _bounds_after(node: dict, bounds: Bounds, stored: Stored) -> Iterator[tuple[str, Bound]]:
+    """The bounds of what a node gives, and of what the graphs inside it are given."""
+    kind, outputs, bodies = _text(node, 4), node.get(2, []), list(_subgraphs(node))
+    read = [bounds.get(name, _NOTHING) for name in node.get(1, [])]
+    if not bodies:
+        bound = _bound_of(node, read, [stored.get(name, []) for name in node.get(1, [])])
+        yield from ((name, bound) for name in outputs)
+    for body in bodies:
+        taken, given = ([_text(value, 1) for value in body.get(n, [])] for n in (11, 12))
+        made = [bounds.get(name, _NOTHING) for name in given]
+        if kind == "If":
+            yield from zip(outputs, made, strict=False)
+            continue
+        carried = len(read) - _integer(node, "num_scan_inputs")
+        if kind == "Loop":  # the round and the condition come first
+            yield from ((name, Bound(0, 1, np.inf)) for name in taken[:2])
+            taken, read, made, carried = taken[2:], read[2:], made[1:], len(read[2:])
+        ranks = [each.rank for each in read]
+        for place, each in enumerate(made[:carried]):
+            ranks[place] = max(ranks[place], each.rank)
+        inside = [Bound(rank, np.inf, np.inf) for rank in ranks]
+        collected = [Bound(each.rank + 1, np.inf, np.inf) for each in made[carried:]]
+        yield from zip(taken, inside, strict=False)
+        yield from zip(outputs, inside[:carried] + collected, strict=False)
+
+
+def _bound_of(node: dict, read: list[Bound], lists: list[list[float]]) -> Bound:
+    """The bound of what an operator gives that reads these, of which some are stored lists."""
+    kind, (first, second) = _text(node, 4), (*read, _NOTHING, _NOTHING)[:2]
+    rank, axis, number = functools.reduce(_wider, read, _NOTHING)
+    listed = [n for each in node.get(5, []) for n in each.get(8, [])]
+    axes = _different(lists[1] if len(lists) > 1 else listed)
+    match kind:
+        case "Constant":
+            tensor = _constant(node)
+            return _stored(tensor) if tensor else Bound(_OTHER_RANK, np.inf, np.inf)
+        case "Shape":
+            return Bound(1, first.rank, first.axis)
+        case "Cast" if _integer(node, "to") not in (1, 6, 7):
+            return Bound(first.rank, first.axis, np.inf)  # a negative number may become a large one
+        case "Cast" | "Identity" | "Transpose":
+            return first
+        case "Slice":
+            return first._replace(axis=min(first.axis, _part(first, lists)))
+        case "Squeeze":
+            return first._replace(rank=first.rank - axes)
+        case "Unsqueeze":
+            added = len(listed) if len(read) < 2 else second.axis
+            return first._replace(rank=first.rank + added)
+        case "Reshape":
+            made = first.axis if min(first.rank, first.axis) <= 1 else np.inf
+            return Bound(max(second.axis, len(listed)), made, first.number)
+        case "Concat":
+            return Bound(rank, sum(each.axis for each in read), number)
+        case "Min" | "Max":
+            return Bound(rank, axis, number)
+        case "Gather":
+            longest = second.axis if first.rank <= 1 else axis
+            return Bound(first.rank + second.rank - 1, longest, number)
+        case "ConstantOfShape":
+            values = (_stored(tensor) for each in node.get(5, []) for tensor in each.get(5, []))
+            return Bound(first.axis, first.number, max((v.number for v in values), default=0))
+        case "Expand":
+            longest = max(first.axis, second.number)
+            return Bound(max(first.rank, second.axis), longest, first.number)
+    if kind.startswith("Reduce"):
+        return Bound(first.rank - axes * _is_dropping(node), first.axis, np.inf)
+    if kind in _BROADCASTING:
+        return Bound(rank, axis, np.inf)
+    return Bound(_rank_of(node, read), np.inf, np.inf)
+
+
+def _rank_of(node: dict, read: list[Bound]) -> float:
+    """How many axes an operator gives at most that gives no list."""
+    kind, (first, second, third) = _text(node, 4), (*read, _NOTHING, _NOTHING, _NOTHING)[:3]
+    rank = max((each.rank for each in read), default=0)
+    match kind:
+        case "MatMul":
+            return rank - any(each.rank <= 1 for each in read)
+        case "ArgMax" | "ArgMin":
+            return rank - _is_dropping(node)
+        case "GatherND":
+            return first.rank + second.rank - 2 - _integer(node, "batch_dims")
+        case "OneHot" | "OneHotEncoder" | "StringSplit" | "ConcatFromSequence":
+            return rank + 1
+        case "Tile" | "AffineGrid" | "CenterCropPad":
+            return max(first.rank, second.axis)
+        case "Col2Im":
+            return 2 + second.axis
+        case "MaxUnpool":
+            return max(first.rank, third.axis)
+        case "Einsum":
+            equation = b"".join(each.get(4, [b""])[0] for each in node.get(5, []))
+            made = equation.rpartition(b"->")[2]
+            return len(made) + (b"." in made) * rank
+        case "RandomNormal" | "RandomUniform":
+            return max(len(each.get(8, [])) for each in node.get(5, [{}]))
+    return rank if kind in _RANKED else max(rank, _OTHER_RANK)
+
+
+def _part(whole: Bound, lists: list[list[float]]) -> float:
+    """How long the part of a list is that a Slice takes, where the file stores what it takes."""
+    takes = [numbers[0] for numbers in lists[1:3] if len(numbers) == 1]
+    if whole.rank > 1 or len(takes) < 2 or (len(lists) > 4 and lists[4] != [1]):
+        return np.inf
+    start, end = takes
+    if start < 0 <= end:
+        return -start
+    return np.inf if end < 0 <= start else max(0, end - start)
+
+
+def _is_dropping(node: dict) -> bool:
+    """Whether an operator drops the axes that it reduces."""
+    return any(_text(each, 1) == "keepdims" and each.get(3) == [0] for each in node.get(5, []))
+
+
+def _different(axes: Iterable[float]) -> int:
+    """How many different axes these name at least: 1 and -1 may be the same."""
+    behind, before = ({n for n in axes if (n < 0) == side} for side in (True, False))
+    return max(len(behind), len(before))
+
+
+def _rounds(graph: dict, bounds: Bounds) -> list[tuple[dict, float]]:
     """A graph and all graphs inside it, each with how often it can run.
 
     The rounds of every Loop and Scan must come from constants, from the axes of inputs, or from
@@ -1331,7 +1542,7 @@ def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
     Raises:
         _Endless: why it could run without end.
     """
-    waiting, found, bounds = [(graph, 1.0)], [], {}
+    waiting, found = [(graph, 1.0)], []
     times_of: dict[int, float] = {}  # by the id of a Loop or Scan
     while waiting:
         each, rounds = waiting.pop()
@@ -1341,8 +1552,7 @@ def _rounds(graph: dict, definitions: Definitions) -> list[tuple[dict, float]]:
             if kind in ("Loop", "Scan"):
                 if len(times_of) == MAX_LOOPS:
                     raise _Endless(f"it has over {MAX_LOOPS} loops")
-                counts = (_largest(place, definitions, bounds) for place in _counted(node))
-                times = times_of[id(node)] = max(counts, default=np.inf)
+                times = times_of[id(node)] = _times(node, bounds)
                 if len(inner) != 1 or times > MAX_STEPS:
                     raise _Endless(f"{kind} {_text(node, 3)!r} has no bound that can be seen")
             elif inner and kind != "If":
@@ -1365,36 +1575,18 @@ def _work(graph: dict, times_of: dict[int, float]) -> float:
     return work
 
 
-def _counted(node: dict) -> list[Place]:
-    """The values that say how often a Loop goes round, or by their axes how often a Scan does."""
+def _times(node: dict, bounds: Bounds) -> float:
+    """How often a Loop goes round at most, or by the axes of what it reads a Scan."""
     inputs = node.get(1, [])
     if _text(node, 4) == "Loop":
-        return [(name, False) for name in inputs[:1]]
+        return bounds[inputs[0]].number if inputs and inputs[0] in bounds else np.inf
     scanned = _integer(node, "num_scan_inputs")
-    return [(name, True) for name in inputs[-scanned:]] if 0 < scanned <= len(inputs) else []
+    read = inputs[-scanned:] if 0 < scanned <= len(inputs) else []
+    return max((bounds[name].axis for name in read if name in bounds), default=np.inf)
 
 
 def _integer(node: dict, name: str) -> int:
     return next((a[3][0] for a in node.get(5, []) if _text(a, 1) == name and 3 in a), 0)
-
-
-def _definitions(graph: dict) -> Definitions:
-    """What each name stands for, in whatever graph."""
-    found: Definitions = {}
-
-    def note(name: str, kind: str, source: dict) -> None:
-        found.setdefault(name, []).append((kind, source))
-
-    for each in _graphs(graph):
-        for value in each.get(11, []):
-            note(_text(value, 1), "given" if each is graph else "carried", value)
-        for tensor in each.get(5, []):
-            note(_text(tensor, 8), "tensor", tensor)
-        for node in each.get(1, []):
-            constant = _constant(node)
-            for name in node.get(2, []):
-                note(name, "tensor" if constant else "node", constant or node)
-    return found
 
 
 def _constant(node: dict) -> dict | None:
@@ -1403,43 +1595,6 @@ def _constant(node: dict) -> dict | None:
     tensors = [tensor for each in attributes for tensor in each.get(5, [])]
     is_one = _text(node, 4) == "Constant" and len(attributes) == len(tensors) == 1
     return tensors[0] if is_one and len(node.get(2, [])) == 1 else None
-
-
-def _largest(place: Place, definitions: Definitions, bounds: Bounds) -> float:
-    """The largest number or axis that a value can have; infinity where that cannot be seen.
-
-    ``bounds`` keeps what was found, so that a file is walked through once.
-    """
-    wanted, waiting = place, [(place, None)]
-    while waiting:
-        place, known = waiting.pop()
-        if known:
-            own, sources = known
-            bounds[place] = max([own, *(bounds[source] for source in sources)])
-        elif place not in bounds:
-            bounds[place] = np.inf  # until its sources are known; in a ring it stays so
-            own, sources = known = _bound(definitions.get(place[0], []), place[1])
-            waiting += [(place, known), *((source, None) for source in sources)]
-    return bounds[wanted]
-
-
-def _bound(defined: list[tuple[str, dict]], is_axis: bool) -> tuple[float, list[Place]]:
-    """The bound of a value that is known at once, and the values whose bounds are its own too."""
-    own, sources = 0.0 if defined else np.inf, []
-    for kind, source in defined:
-        operator_type = _text(source, 4) if kind == "node" else ""
-        if kind == "given":
-            own = max(own, MAX_STEPS if is_axis or _is_limit(source) else np.inf)
-        elif kind == "tensor":
-            own = max([own, *source.get(1, [])] if is_axis else [own, _largest_of_tensor(source)])
-        elif operator_type not in _KEEPING or len(source[2]) > 1:
-            return np.inf, []
-        elif operator_type == "Cast" and _integer(source, "to") not in (1, 6, 7):
-            return np.inf, []  # a negative number would become a large one
-        else:
-            follows = is_axis or operator_type == "Shape"
-            sources += [(name, follows) for name in source.get(1, [])[: _KEEPING[operator_type]]]
-    return own, sources
 
 
 def _is_limit(value: dict) -> bool:
@@ -1452,20 +1607,20 @@ def _is_limit(value: dict) -> bool:
     return _text(value, 1) in ("num_beams", "max_length") and is_whole and not axes
 
 
-def _largest_of_tensor(tensor: dict) -> float:
-    """The largest number or axis of a stored tensor; infinity where that cannot be seen."""
+def _numbers_of(tensor: dict) -> list[float] | None:
+    """The numbers of a short stored tensor; None where they cannot be seen."""
     dtype = _DTYPES.get(tensor.get(2, [0])[0])
     raw = tensor.get(9, [b""])[0]
     size = len(tensor.get(1, [])) + sum(len(v) for n in (5, 7, 9) for v in tensor.get(n, []))
     if size > MAX_SHAPE or 4 in tensor or 10 in tensor:
-        return np.inf
+        return None
     if dtype is None or len(raw) % np.dtype(dtype).itemsize:
-        return np.inf
+        return None
     stored = np.frombuffer(raw, dtype)
     if not np.isfinite(stored).all():
-        return np.inf
-    listed = (_numbers(packed).max(initial=0) for n in (5, 7) for packed in tensor.get(n, []))
-    return float(max(stored.max(initial=0), *listed, *tensor.get(1, []), 0))
+        return None
+    listed = (_numbers(packed) for n in (5, 7) for packed in tensor.get(n, []))
+    return [float(number) for numbers in (stored, *listed) for number in numbers]
 
 
 def _numbers(packed: bytes) -> np.ndarray:
@@ -1489,7 +1644,8 @@ class _Stepwise:
 
     def __init__(self, content: bytes, providers: Sequence[str], path: Path) -> None:
         model = _Parser(content).message("Model", 0, len(content))
-        graph, nodes = model[7][0], len(_contents(model)[0])
+        graph = model[7][0]
+        folded = 2 * _folded(graph)  # two sessions share what one file may take
         outer, states, body = _search_of(graph)
         known = {_text(value, 1): value for value in graph[11]}
         given = set(known)
@@ -1510,7 +1666,7 @@ class _Stepwise:
         first = [known[name] for name in self.first]
         self.start, self.step = (
             _session(
-                _written("Model", {1: model[1], 8: model[8], 7: [each]}), nodes, providers, path
+                _written("Model", {1: model[1], 8: model[8], 7: [each]}), folded, providers, path
             )
             for each in (
                 _graph_of(outer, graph[5], graph[11], first),

@@ -348,6 +348,29 @@ GROWING = {
 }
 TEXTS = {"a": "a", "middle": "m" * 500, "long": "l" * 4000, "longest": "L" * 5000}
 
+# Values of many axes, which onnxruntime would follow while it opens a file.
+AXES = {
+    "a length by Identity": "<int64[1] size = {50000000}> { n = Identity (size) "
+    "shape = ConstantOfShape <value = int64[1] {1}> (n) out = Expand (x, shape) }",
+    "a length by Mul": "<int64[1] size = {7000}, int64[1] by = {7000}> { n = Mul (size, by) "
+    "shape = ConstantOfShape <value = int64[1] {1}> (n) out = Reshape (x, shape) }",
+    "a length by Reshape": "<int64 size = {50000000}, int64[1] one = {1}> "
+    "{ n = Reshape (size, one) shape = ConstantOfShape <value = int64[1] {1}> (n) "
+    "out = Expand (x, shape) }",
+    "a length by Size": "<int64[1] size = {50000000}, int64[1] axis = {0}> "
+    "{ e = ConstantOfShape (size) s = Size (e) n = Unsqueeze (s, axis) "
+    "shape = ConstantOfShape <value = int64[1] {1}> (n) out = Expand (x, shape) }",
+    "a length by Concat": "<int64[1] size = {40}> "
+    "{ half = ConstantOfShape <value = int64[1] {1}> (size) "
+    "shape = Concat <axis = 0> (half, half) out = Expand (x, shape) }",
+    "axes by Unsqueeze": "<int64[1] size = {50000000}> "
+    "{ axes = ConstantOfShape <value = int64[1] {1}> (size) out = Unsqueeze (x, axes) }",
+    "axes by Gather": "<int64[1, 1] y0 = {0}> { "
+    + " ".join(f"y{n + 1} = Gather (y{n}, y{n})" for n in range(24))
+    + " out = Identity (y24) }",
+    "axes by Einsum": '{ out = Einsum <equation = "a->' + "a" * 70 + '"> (x) }',
+}
+
 
 def endless(rng: random.Random) -> bytes:
     """A file whose graph would not end, or not today."""
@@ -364,6 +387,16 @@ def growing(rng: random.Random) -> bytes:
         "texts = Loop (times, yes, a) <body = b (int64 i, bool c, string[M] v) => "
         f"(bool d, string[M] w) {{ d = Identity (c) {statements} }}> out = Identity (x)"
     )
+
+
+def many_axes(rng: random.Random) -> bytes:
+    """A file with a value of so many axes that reading it takes seconds and gigabytes."""
+    model = parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[N] x) => (float[N] out) '
+        + AXES[rng.choice(sorted(AXES))]
+    )
+    add_facts(model, {"kind": "classifier", "labels": ["a"]})
+    return model.SerializeToString()
 
 
 def graph_of(statements: str) -> bytes:
@@ -409,7 +442,7 @@ def check_forbidden(seed: int, folder: Path) -> None:
     rng = random.Random(seed)
     kind = rng.random()
     if kind < 0.3:
-        content = rng.choice((endless, growing))(rng)
+        content = rng.choice((endless, growing, many_axes))(rng)
     else:
         model = onnx.load_from_string(rng.choice((tiny, hollow))())
         rng.choice(FORBIDDEN)(model, rng)
