@@ -17,6 +17,7 @@ from onnx import helper
 
 from export import fold, passes
 from export.functions import convert_function
+from export.fuse import fuse
 from export.layers import one_node_each
 from export.rows import compute_on_rows
 from export.runtime import ModelError
@@ -431,11 +432,14 @@ def network(step: onnx.ModelProto, traced: Traced, names: dict[str, str]) -> Net
     fold.sums_from_tokens(step.graph)
     fold.tables_of_tokens(step.graph, traced.size)
     fold.read_int64_tokens(step.graph)
-    half = fold.halves(step.graph, [*fixed, *(f"first_{name}" for name in steady)])
+    invariant = [*fixed, *(f"first_{name}" for name in steady)]
+    fuse(step, invariant)
+    half = fold.halves(step.graph, invariant)
     rows = [f"row_{name}" for name in fixed] + [f"rows_{name}" for name in steady]
     kept = [f"kept_{i}" for i in range(len(half.kept))]
     new = [f"new_{state.name}" for state in states]
-    look = ["look"] if "attention" in traced.found else []
+    looks = [value for value in step.graph.output if value.name == "look"]
+    look = [value.name for value in looks]
     inputs = ["token", *(state.name for state in states), *kept]
     declarations = [
         *(
@@ -452,7 +456,7 @@ def network(step: onnx.ModelProto, traced: Traced, names: dict[str, str]) -> Net
         prepare=f"{', '.join(kept)} = part.Once ({', '.join(rows)})" if kept else "",
         step=f"{', '.join(['logits', *new, *look])} = part.Step ({', '.join(inputs)})",
         states=tuple(states),
-        look="float[R, T_in] look" if look else "",
+        look="".join(map(declared_look, looks)),
         weights={},
         parts={"Once": half.once, "Step": half.step},
     )
@@ -492,6 +496,12 @@ def stepwise_models(traced: Traced) -> tuple[onnx.ModelProto, onnx.ModelProto]:
         if value.name == "token":
             value.type.tensor_type.elem_type = onnx.TensorProto.INT64
     return first, second
+
+
+def declared_look(look: onnx.ValueInfoProto) -> str:
+    """The declaration of the attention, with as many axes as the step gives it."""
+    between = len(look.type.tensor_type.shape.dim) - 2
+    return f"float[R, {'1, ' * between}T_in] look"
 
 
 def declared(spec: tf.TensorSpec) -> tuple[str, tuple[int | None, ...]]:
