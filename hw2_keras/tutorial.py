@@ -1,6 +1,7 @@
 """What the tutorials share: arguments, section titles, saved plots, and a run opened or trained.
 
-A tutorial imports this module before Keras: it starts TensorFlow without its log lines.
+A tutorial reads its arguments before it imports Keras, which takes seconds to start: ``--help`` and
+a wrong argument are answered at once.
 """
 
 import argparse
@@ -9,22 +10,15 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-
-from hw2_keras.cli import quiet_start
-
-with quiet_start():
-    import keras  # noqa: F401
-
-    # tqdm's remark on a notebook without widgets
-    warnings.filterwarnings("ignore", message="IProgress not found")
-
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 import hw2_keras as hw2
+from hw2_keras.cli import Parser, quiet_start
 from hw2_keras.data import SOURCES
-from hw2_keras.plots import style
 from hw2_keras.runs import RECORD, WEIGHTS, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEED = 42
 RUNS = Path("runs")
@@ -33,9 +27,10 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def arguments(epochs: int) -> argparse.Namespace:
-    """Reads ``--source``, ``--epochs`` and ``--out``; a notebook and the gallery have none.
+    """Reads ``--source``, ``--epochs`` and ``--out``, then starts Keras without its log lines.
 
-    From here on a ``UsageError`` (missing data, say) ends the script with one line and status 2.
+    A notebook and the gallery have no arguments. From here on a ``UsageError`` (missing data, say)
+    ends the script with one line and status 2.
 
     Args:
         epochs: default on synthetic data.
@@ -44,7 +39,7 @@ def arguments(epochs: int) -> argparse.Namespace:
         ``source``; ``epochs``, None where real data are trained as long as the homework says; and
         ``out``, the folder of the runs, None where it is not given, see :func:`train`.
     """
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     parser.add_argument("--source", choices=SOURCES, default="synthetic", help="of the data")
     parser.add_argument(
         "--epochs", type=_epochs, help=f"{epochs} on synthetic data, the homework's on real data"
@@ -57,6 +52,10 @@ def arguments(epochs: int) -> argparse.Namespace:
         given.epochs = epochs
     if not _shows_plots():
         sys.excepthook = _one_line
+    with quiet_start():
+        # tqdm's remark on a notebook without widgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import keras  # noqa: F401
     # Tutorials decode single examples, and TensorFlow remarks on every new shape.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return given
@@ -102,7 +101,7 @@ def file(name: str) -> Path:
     return path
 
 
-def show(figure: Figure, name: str) -> None:
+def show(figure: "Figure", name: str) -> None:
     """Shows a plot in the gallery or a notebook; a script saves it as PNG and PDF instead.
 
     Args:
@@ -110,8 +109,12 @@ def show(figure: Figure, name: str) -> None:
         name: of the saved files, see :func:`file`.
     """
     if _shows_plots():
+        import matplotlib.pyplot as plt
+
         plt.figure(figure)  # both collect the figures that pyplot knows
         return
+    from hw2_keras.plots import style
+
     png, _ = style.save(figure, file(name))
     print(f"plot: {png}")
 

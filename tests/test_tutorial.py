@@ -1,6 +1,8 @@
 """What the tutorials share: arguments, and a run that is opened or trained."""
 
+import ast
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import hw2_keras as hw2
 from hw2_keras import tutorial
 
 NAME = "kmnist_cnn"
+SCRIPTS = sorted(Path(__file__).parents[1].glob("tutorials/*/*.py"))
 
 
 @pytest.fixture
@@ -108,6 +111,36 @@ def test_epochs_that_are_no_number_are_one_line(epochs, monkeypatch, capsys):
         options(monkeypatch, "--epochs", epochs)
     assert stopped.value.code == 2
     assert f"{epochs!r} is not a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        (["--help"], 0, "the homework's on real data"),
+        (["--nope"], 2, "q2.py: unrecognized arguments: --nope (see q2.py --help)\n"),
+    ],
+)
+def test_help_and_a_wrong_argument_are_answered_before_keras_starts(given, status, said):
+    program = f"""
+import sys
+from hw2_keras import tutorial
+sys.argv = ["q2.py", *{given}]
+try:
+    tutorial.arguments(epochs=2)
+finally:
+    assert not {{"keras", "tensorflow", "matplotlib"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == status
+    assert said in done.stdout if status == 0 else said == done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_tutorial_reads_its_arguments_first(script):
+    body = ast.parse(script.read_text(encoding="utf-8")).body
+    first, second = [ast.unparse(line) for line in body[1:3]]  # after what the tutorial is about
+    assert first == "from hw2_keras import tutorial"
+    assert second.startswith("options = tutorial.arguments(epochs=")
 
 
 def test_the_homework_decides_the_epochs_of_real_data(monkeypatch):

@@ -21,9 +21,10 @@ As a script it saves its figures under ``runs/tutorials/q1_parameters_and_attent
 # Only the second part of the first half trains anything, for a few seconds. An *epoch* is one pass
 # over all training images; ``--epochs`` changes their number.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=8)  # before Keras, which it starts
+
 from dataclasses import replace
 
 import keras
@@ -35,8 +36,6 @@ import hw2_keras as hw2
 from export import convert, runtime, verify
 from hw2_keras.plots import of_theory, style
 from hw2_keras.theory import attention, derivation, parameters
-
-options = tutorial.arguments(epochs=8)
 
 # %%
 # Question 1.1: the shapes in the CNN

@@ -22,9 +22,10 @@ they are trained: four to six minutes per learning rate on two cores. Figures ar
 # ``options`` holds what was given on the command line: where the data come from, how many *epochs*
 # (passes over the training images) to train, and where the runs are kept.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=6)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import layers
@@ -37,7 +38,6 @@ from hw2_keras.plots import curves, of_images, of_runs, of_theory, style
 from hw2_keras.report import tables
 from hw2_keras.theory import convolution, derivation
 
-options = tutorial.arguments(epochs=6)
 experiment = hw2.experiments["fashion_cnn"]
 data = hw2.load_data("fashion", source=options.source)
 

@@ -23,9 +23,10 @@ attention, whose weights are not kept there, is trained, and so are both with a 
 # The painted scenes are simple: three *epochs*, passes over the training captions, show everything.
 # With ``--source real`` the homework's six are run.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=3)  # before Keras, which it starts
+
 import math
 from collections import Counter
 
@@ -41,7 +42,6 @@ from hw2_keras.plots import curves, of_images, of_runs
 from hw2_keras.report import tables
 from hw2_keras.training import captioning, sequences
 
-options = tutorial.arguments(epochs=3)
 data = hw2.load_data("caption", source=options.source)
 experiment = hw2.experiments["caption"]
 

@@ -21,9 +21,10 @@ As a script it saves its figure under ``runs/tutorials/q1_convolution_as_a_matri
 # Only the end of the second part trains anything: a tiny network, for a few seconds. An *epoch* is
 # one pass over its training images.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=20)  # before Keras, which it starts
+
 from dataclasses import replace
 
 import keras
@@ -36,7 +37,6 @@ from export import convert, runtime, verify
 from hw2_keras.plots import of_theory
 from hw2_keras.theory import attention, convolution, parameters
 
-options = tutorial.arguments(epochs=20)
 rng = np.random.default_rng(42)
 
 # %%

@@ -25,9 +25,10 @@ are saved under ``runs/tutorials/q2_kuzushiji_cnn``.
 # ``options`` holds what was given on the command line: where the data come from, how many *epochs*
 # (passes over the training images) to train, and where the runs are kept.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=4)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import layers
@@ -40,7 +41,6 @@ from hw2_keras.plots import curves, of_images, of_runs
 from hw2_keras.report import tables
 from hw2_keras.theory import derivation
 
-options = tutorial.arguments(epochs=4)
 experiment = hw2.experiments["kmnist_cnn"]
 data = hw2.load_data("kmnist", source=options.source)
 print(

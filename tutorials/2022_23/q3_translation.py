@@ -24,9 +24,10 @@ which keeps its figures there but not its weights, is trained, and so are both w
 # noventa y nueve mil ...*. The rules of both languages are strict, so a few *epochs* (passes over
 # the training sentences) are enough, and no test number was seen in training.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=6)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import Model, layers, ops
@@ -39,7 +40,6 @@ from hw2_keras.plots import curves, of_texts
 from hw2_keras.report import beams, tables
 from hw2_keras.training import sequences
 
-options = tutorial.arguments(epochs=6)
 data = hw2.load_data("translate", source=options.source)
 experiment = hw2.experiments["translate"]
 

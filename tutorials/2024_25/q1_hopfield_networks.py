@@ -22,9 +22,10 @@ As a script it saves its figures under ``runs/tutorials/q1_hopfield_networks``.
 # Nothing is trained here: a Hopfield network does not learn its patterns, it holds them. So the
 # number of ``--epochs``, which every tutorial takes, changes nothing.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=1)  # before Keras, which it starts
+
 from dataclasses import replace
 
 import keras
@@ -39,7 +40,6 @@ from hw2_keras.plots import of_theory
 from hw2_keras.theory import hopfield
 from hw2_keras.theory.attention import softmax
 
-options = tutorial.arguments(epochs=1)
 rng = np.random.default_rng(42)
 
 # %%

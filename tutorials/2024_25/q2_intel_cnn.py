@@ -23,9 +23,10 @@ under ``runs/tutorials/q2_intel_cnn``.
 # ``options`` holds what was given on the command line: where the data come from, how many *epochs*
 # (passes over the training images) to train, and where the runs are kept.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=2)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import layers
@@ -38,7 +39,6 @@ from hw2_keras.plots import curves, of_runs, of_theory, style
 from hw2_keras.report import tables
 from hw2_keras.theory import convolution, derivation
 
-options = tutorial.arguments(epochs=2)
 plain, slim = hw2.experiments["intel_cnn"], hw2.experiments["intel_cnn_bn"]
 data = hw2.load_data("intel", source=options.source)
 

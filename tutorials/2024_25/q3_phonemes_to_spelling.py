@@ -23,9 +23,10 @@ they are trained. Figures are saved under ``runs/tutorials/q3_phonemes_to_spelli
 # The made-up words are spelled by rules, so a few epochs are enough to learn them; one *epoch* is
 # one pass over all training words. With ``--source real`` the homework's own number is used.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=12)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import Model, layers, ops
@@ -38,7 +39,6 @@ from hw2_keras.plots import curves, of_runs, of_texts
 from hw2_keras.report import tables
 from hw2_keras.training import sequences
 
-options = tutorial.arguments(epochs=12)
 data = hw2.load_data("p2g", source=options.source)
 experiment = hw2.experiments["p2g"]
 

@@ -24,9 +24,10 @@ another ``--out``, it is trained. Files are written to ``runs/tutorials/from_ker
 # Forty lines of Keras that read "two hundred five" and write "205". ``read`` and ``write`` are used
 # twice: by the model that is trained, and below by the two functions that are exported.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=8)  # before Keras, which it starts
+
 import statistics
 import subprocess
 import sys
@@ -44,8 +45,6 @@ import export
 from export.runtime import ModelError, load
 from hw2_keras import metrics
 from hw2_keras.plots import of_texts
-
-options = tutorial.arguments(epochs=8)
 
 # %%
 # The data: every number below a thousand, once in words and once in digits.
