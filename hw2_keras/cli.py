@@ -490,7 +490,7 @@ def exercise(options: argparse.Namespace) -> int:
         print(show.PARTS[part](found, command))
         return 0
     if found.needs_keras:
-        print("checking against the layer; Keras takes some seconds to start", file=sys.stderr)
+        print("checking against the layer", file=sys.stderr)
         with quiet_start():
             pass
     try:
@@ -510,7 +510,12 @@ def print_files(folder: Path, pictures: Sequence[Path]) -> None:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Hides what TensorFlow's C++ side prints while it is imported, which no log level stops."""
+    """Says that TensorFlow is started, and hides what its C++ side prints, which no log level stops.
+
+    The line is for a terminal: a notebook does not show it in its page.
+    """
+    if "tensorflow" not in sys.modules:
+        print("starting TensorFlow, which takes some seconds", file=sys.__stderr__, flush=True)
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere:

@@ -272,6 +272,22 @@ def test_help_is_quick_and_imports_no_framework(module: str) -> None:
     assert best < 2  # seconds; 0.1 on an idle machine, asserted loosely for a busy one
 
 
+def test_starting_tensorflow_is_one_line_without_what_its_libraries_say(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("import os; os.write(2, b'E0000 cuda_dnn.cc:1\\n')")
+    code = (
+        "from hw2_keras.cli import quiet_start\nfor _ in '12':\n with quiet_start(): print('then')"
+    )
+    paths = [str(tmp_path), str(Path(__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "then\nthen\n"
+    assert done.stderr == "starting TensorFlow, which takes some seconds\n"
+
+
 def test_ctrl_c_is_one_line_that_is_true_of_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
