@@ -510,7 +510,7 @@ def print_files(folder: Path, pictures: Sequence[Path]) -> None:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Says that TensorFlow is started, and hides what its C++ side prints, which no log level stops.
+    """Says that TensorFlow starts, and hides what its C++ side prints, which no log level stops.
 
     The line is for a terminal: a notebook does not show it in its page.
     """

@@ -146,6 +146,8 @@ def test_train_prints_the_figures_and_draws_the_pictures(
     assert "0.9577 (002), 0.9541 (003)" in printed.out  # the reported test accuracies
     assert "epoch 1/1" in printed.err and "left" in printed.err
     assert "\r" not in printed.err  # no terminal: plain lines
+    assert "plots of kmnist_cnn, synthetic data" in printed.err
+    assert "plot 2 of 5: filters_conv1\n" in printed.err
     folder = next(tmp_path.iterdir())
     names = {path.stem for path in (folder / "plots").glob("*.png")}
     assert names == {
@@ -306,6 +308,18 @@ def test_the_demo_overwrites_no_other_page(tmp_path: Path, capsys: pytest.Captur
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert "index.html is another page" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_the_steps_of_a_command_are_told_and_its_answer_is_kept(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    from hw2_keras import demo
+
+    script = "import sys; print('ɡ answer'); print('step 1 of 2', file=sys.stderr)"
+    assert demo.command("-c", script) == "ɡ answer\n"
+    assert capsys.readouterr() == ("", "step 1 of 2\n")
+    with pytest.raises(UsageError, match=r"^bad: choose another$"):
+        demo.command("-c", f"{script}; sys.exit('bad: choose another')")
 
 
 def test_a_command_that_is_killed_is_one_line() -> None:

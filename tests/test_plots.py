@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -427,4 +428,30 @@ def test_runs_at_other_rates_are_no_seeds_of_one_curve(tmp_path, monkeypatch):
     assert list(lines(figure.axes[0])) == [
         "kmnist_cnn, rate 1e-05",
         "kmnist_cnn, rate 0.0005 (mean of 2 seeds ± 1 s.d.)",
+    ]
+
+
+def test_a_deep_network_shows_the_filters_of_its_first_convolutions():
+    import keras
+
+    from hw2_keras.data.image_files import ImageSplit
+    from hw2_keras.plots import of_runs
+
+    x = image = keras.Input((8, 8, 1))
+    for number in range(1, 6):
+        x = keras.layers.Conv2D(2, 3, name=f"conv{number}")(x) if number < 4 else x
+        x = keras.layers.Conv2D(2, 1, name=f"conv{number}a")(x)
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+    split = ImageSplit(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]))
+    run = SimpleNamespace(
+        path=Path("deep"),
+        metrics={"test_confusion": [[1, 0], [1, 1]]},
+        data=lambda: SimpleNamespace(test=split, classes=["a", "b"]),
+        model=lambda: model,
+    )
+    drawn = of_runs.classifier_plots(run)
+    assert [name for name in drawn if name.startswith("filters_")] == [
+        "filters_conv1",
+        "filters_conv1a",
+        "filters_conv2",
     ]

@@ -1,5 +1,6 @@
 """The plots of finished runs: what to draw for which task, and where it is saved."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hw2_keras import decoding, metrics
 from hw2_keras.data import load_data
-from hw2_keras.errors import UsageError
+from hw2_keras.errors import UsageError, printable
 from hw2_keras.experiments import Reported
 from hw2_keras.plots import curves, of_images, of_texts, of_theory, style
 from hw2_keras.plots.of_texts import ExampleRow
@@ -18,6 +19,7 @@ from hw2_keras.training import captioning, classification, sequences
 
 ATTENTION_MAPS = 3  # test examples whose attention is drawn
 EXAMPLES = 4  # best, median and worst examples each
+CONVOLUTIONS = 3  # the first, whose filters are drawn; the homework's networks have no more
 
 
 def illustrate(run: Run) -> list[Path]:
@@ -26,6 +28,7 @@ def illustrate(run: Run) -> list[Path]:
     Returns:
         The PNG files; a PDF of the same name is beside each.
     """
+    print(printable(f"plots of {title(run)} ..."), file=sys.stderr, flush=True)
     drawn = {"curves": curves.curves(run.history, title(run), reported_at(run))}
     return _save(drawn | PLOTS_OF[run.experiment.task](run), run.path / "plots")
 
@@ -70,7 +73,7 @@ def classifier_plots(run: Run) -> dict[str, Figure]:
     data, model = run.data(), run.model()
     drawn = {}
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    for layer in convolutions:
+    for layer in convolutions[:CONVOLUTIONS]:
         drawn[f"filters_{layer.name}"] = of_images.filters(np.asarray(layer.kernel))
     confusion = np.array(run.metrics["test_confusion"])
     drawn["confusion_matrix"] = of_images.confusion_matrix(confusion, data.classes)
@@ -189,7 +192,12 @@ def reported_at(run: Run) -> Sequence[Reported]:
 
 
 def _save(drawn: dict[str, Figure], folder: Path) -> list[Path]:
-    return [style.save(figure, folder / name)[0] for name, figure in drawn.items()]
+    saved = []
+    for number, (name, figure) in enumerate(drawn.items(), 1):
+        told = printable(f"plot {number} of {len(drawn)}: {name}")
+        print(told, file=sys.stderr, flush=True)
+        saved.append(style.save(figure, folder / name)[0])
+    return saved
 
 
 PLOTS_OF = {

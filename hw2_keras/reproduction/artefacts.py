@@ -4,8 +4,10 @@ The export is called as a command: ``hw2_keras`` imports nothing of ``export``, 
 shares neither threads nor memory with what ran before.
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -169,17 +171,33 @@ def _export(run: Run, place: Path) -> Step:
 
 
 def command(*arguments: str | Path) -> str:
-    """Runs ``python ARGUMENTS`` and returns what it printed.
+    """Runs ``python ARGUMENTS`` and returns what it printed; its steps are told meanwhile.
 
     Raises:
         UsageError: it failed; the message is its last line.
     """
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise UsageError((done.stderr.strip() or done.stdout.strip() or "killed").splitlines()[-1])
-    return done.stdout
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as shown,
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            stdout=shown,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process,
+    ):
+        told = [_tell(line) for line in process.stderr or ()]
+        status = process.wait()
+        shown.seek(0)
+        printed = shown.read()
+    if status:
+        raise UsageError(("".join(told).strip() or printed.strip() or "killed").splitlines()[-1])
+    return printed
+
+
+def _tell(line: str) -> str:
+    print(line, end="", file=sys.stderr, flush=True)
+    return line
 
 
 def _fail(error: UsageError) -> NoReturn:
