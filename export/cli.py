@@ -264,9 +264,9 @@ def quantize(options: argparse.Namespace) -> None:
 
 
 def web(options: argparse.Namespace) -> None:
-    from export.web.site import RUNTIME, build_site
+    from export.web.site import build_site
 
-    print(f"getting {RUNTIME} through npm (33 MB the first time) ...", flush=True)
+    tell_steps()
     out = build_site(options.files, options.out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(printable(f"{options.out}: {size / 1e6:.1f} MB for any web server, for example"))

@@ -7,6 +7,7 @@ onnxruntime-web does not read them.
 import base64
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.runtime import Classifier, Generator, ModelError, Sampler, clean_sentence, load
+from hw2_keras.metrics import label
 
 RUNTIME = "onnxruntime-web@1.30.0"
 RUNTIME_SHA512 = (
@@ -29,9 +31,10 @@ RUNTIME_FILES = {
 PAGE = Path(__file__).parent / "page"
 MANIFEST = "models.json"
 MADE_BY = "hw2-export web"
-SHOWN = ("kind", "source_kind", "experiment", "title", "edition", "source", "metrics", "notes")
-SHOWN += ("licence", "labels", "symbols", "unknown", "cleaned", "separator", "max_length")
-SHOWN += ("length_penalty",)
+SHOWN = ("kind", "source_kind", "experiment", "title", "edition", "source", "notes", "licence")
+SHOWN += ("labels", "symbols", "unknown", "cleaned", "separator", "max_length", "length_penalty")
+
+log = logging.getLogger(__name__)
 
 # Of these a file's page offers those that the file can read.
 TEXTS = {
@@ -182,6 +185,11 @@ def write_model(path: Path, site: Path) -> dict[str, object]:
     content = path.read_bytes()
     entry: dict[str, object] = {"name": path.stem, "file": f"models/{path.name}"}
     entry |= {key: model.info[key] for key in SHOWN if key in model.info}
+    entry["measured"] = {
+        label(name): value
+        for name, value in model.info.get("metrics", {}).items()
+        if name.startswith("test_") and not name.endswith("_predicted_classes")
+    }
     if isinstance(model, Classifier):
         entry["image_shape"] = model.image_shape
         content, entry["maps"] = with_activation_maps(content)
@@ -270,6 +278,7 @@ def write_runtime(folder: Path) -> int:
     npm = shutil.which("npm")
     if npm is None:
         raise ModelError(f"npm is not installed, it gets {RUNTIME}: install Node.js with npm")
+    log.info("getting %s through npm (33 MB the first time) ...", RUNTIME)
     with tempfile.TemporaryDirectory() as scratch:
         command = [npm, "pack", RUNTIME, "--prefer-offline", "--fetch-retries=1"]
         done = subprocess.run(

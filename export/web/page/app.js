@@ -42,7 +42,8 @@ async function load(entry, wasmBytes) {
     done += count;
     bar.value = Math.min(1, done / total);
   };
-  say(`Loading ${entry.name}, ${megabytes(total)} …`);
+  const once = runtime ? "" : ` and, once, the runtime, ${megabytes(wasmBytes)}`;
+  say(`Loading ${entry.name}, ${megabytes(entry.bytes)}${once} …`);
   bar.value = 0;
   bar.hidden = false;
   try {
@@ -83,11 +84,11 @@ async function route(manifest) {
 }
 
 function about(entry, { package: name }) {
-  const metrics = Object.entries(entry.metrics ?? {}).filter(([key]) => key.startsWith("test_"));
+  const measured = Object.entries(entry.measured);
   const facts = {
     Experiment: [entry.experiment, entry.title, entry.edition].filter(Boolean).join(", "),
     "Trained on": entry.edition && `${entry.source} data`, // of a model of yours nobody knows
-    Measured: metrics.map(([key, value]) => `${key} ${Number(value.toPrecision(4))}`).join(", "),
+    Measured: measured.map(([what, value]) => `${what} ${Number(value.toPrecision(4))}`).join("; "),
     Notes: entry.notes?.join("; "),
     Licence: entry.licence,
     "Runs with": name,
