@@ -9,7 +9,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +23,7 @@ from export.runtime import (
     load,
     printable,
 )
+from hw2_keras.cli import Parser
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,20 +71,14 @@ def complain(message: str) -> None:
     print(printable(f"hw2-export: {message}"), file=sys.stderr)
 
 
-def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Says what is wrong in one line, instead of the whole usage."""
-    parser.exit(2, printable(f"{parser.prog}: {message} (see {parser.prog} --help)") + "\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line, built without importing Keras."""
-    top = argparse.ArgumentParser(prog="python -m export", description=DESCRIPTION)
+    top = Parser(prog="python -m export", description=DESCRIPTION)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function, name: str, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(command=function)
-        sub.error = partial(refuse, sub)
         return sub
 
     sub = command(convert, "convert", "convert a run into one verified .onnx file")
@@ -134,7 +128,6 @@ def parser() -> argparse.ArgumentParser:
     sub = command(web, "web", "make a browser page for files, to be served by any web server")
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    top.error = partial(refuse, top)
     return top
 
 

@@ -33,7 +33,10 @@ class Parser(argparse.ArgumentParser):
         for word in given:
             if "\0" in word or word.endswith("=--"):  # argparse takes "--" out, then misses it
                 self.error(f"{word!r}: expected another value")
-        return super().parse_known_args(given, namespace)
+        found, unknown = super().parse_known_args(given, namespace)
+        if unknown:  # said by the command that they were given to
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, one_line(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
@@ -452,7 +455,8 @@ def report(options: argparse.Namespace) -> None:
     written, found = page.make(options.results, options.out)
     for problem in found.problems:
         print(one_line(f"hw2: left out: {problem}"), file=sys.stderr)
-    print(printable(f"{len(found.runs) + len(found.others)} runs; open {written}"))
+    count = len(found.runs) + len(found.others)
+    print(printable(f"{count} runs in {options.results}; open {written}"))
     if not (found.runs or found.others):
         raise UsageError(
             f"no readable run under {options.results}: expected folders made by 'train' or "

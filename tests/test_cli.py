@@ -70,6 +70,29 @@ def test_a_reader_that_closes_its_end(command: list[str]) -> None:
     assert started.wait() == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "command"),
+    [
+        ("hw2_keras", ["list", "--nope"], " list"),
+        ("hw2_keras", ["report", "results", "site"], " report"),
+        ("hw2_keras", ["--nope", "list"], ""),
+        ("export", ["info", "a.onnx", "--nope"], " info"),
+        ("export", ["--nope", "info", "a.onnx"], ""),
+    ],
+)
+def test_an_unknown_option_points_to_the_help_of_its_command(
+    module: str, arguments: list[str], command: str, capsys: pytest.CaptureFixture
+) -> None:
+    from export.cli import main as export_main
+
+    with pytest.raises(SystemExit) as stopped:
+        {"hw2_keras": main, "export": export_main}[module](arguments)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"python -m {module}{command}: unrecognized arguments: ")
+    assert said.endswith(f" (see python -m {module}{command} --help)\n") and said.count("\n") == 1
+
+
 @pytest.mark.parametrize("module", ["hw2_keras", "export"])
 def test_another_pipe_that_breaks_is_an_error(module: str) -> None:
     code = (

@@ -36,7 +36,7 @@ def sweep_table(sweep: Sequence[Run]) -> str:
 
 
 def run_table(run: Run, by: str = "this run") -> str:
-    """Every figure of one run, with the reported ones of its rate beside it.
+    """Every figure of one run, with the reported ones of its rate beside it, where there are any.
 
     Args:
         run: where it departs from the reports' protocol, the heading says what theirs was.
@@ -48,7 +48,7 @@ def run_table(run: Run, by: str = "this run") -> str:
         if isinstance(value, (int, float)):
             shown = f"{value:.4f}" if isinstance(value, float) else str(value)
             rows.append([name, shown, _reported(run, name)])
-    return format_table(rows)
+    return format_table(_less_empty(rows))
 
 
 def seeds_table(found: Sequence[Run]) -> str:
@@ -64,7 +64,7 @@ def seeds_table(found: Sequence[Run]) -> str:
         for metric in (group[0].experiment.metric, *test_metrics(group[0])):
             values = [run.metrics[metric] for run in group if metric in run.metrics]
             rows.append([name, seeds, metric, spread(values), _reported(group[0], metric)])
-    return format_table(rows)
+    return format_table(_less_empty(rows))
 
 
 def test_metrics(run: Run) -> list[str]:
@@ -91,6 +91,11 @@ def _of(found: Sequence[Run], conditions: Sequence[str] = ()) -> str:
 
 def _figure(run: Run, metric: str) -> str:
     return f"{run.metrics[metric]:.4f}" if metric in run.metrics else "-"
+
+
+def _less_empty(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without their last column, what is reported, where no report has any of the figures."""
+    return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
 def _reported(run: Run, metric: str) -> str:
