@@ -110,7 +110,8 @@ def test_max_length(node: str) -> None:
         (("p2g_attention", " "), "expected: node spell.mjs FILE.onnx"),
         (("p2g_attention", "a", "1.5"), "expected: node spell.mjs FILE.onnx"),
         (("p2g_attention", "a", "100000"), "up to 1000 beams and 4096 tokens"),
-        (("nothing", "a"), "nothing.onnx"),
+        (("p2g_attention", "a", "5", "50", "b"), "expected: node spell.mjs FILE.onnx"),
+        (("nothing", "a"), "nothing.onnx cannot be read (ENOENT): expected an exported .onnx file"),
         (("kmnist_cnn", "a"), "takes no text, or has no beams"),
     ],
 )
@@ -119,6 +120,15 @@ def test_bad_input(node: str, arguments: tuple[str, ...], message: str) -> None:
     done = spell(node, *([FILES / f"{name}.onnx"] if name else []), *others)
     assert done.returncode == 2 and not done.stdout
     assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_without_its_package_it_says_what_to_install(node: str, tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "spell.mjs", tmp_path)
+    command = [node, str(tmp_path / "spell.mjs"), str(FILES / "p2g_attention.onnx"), "a"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("onnxruntime-node is not installed: run npm ci")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_sentence_of_marks_alone(node: str) -> None:

@@ -8,8 +8,6 @@
 
 import { readFile } from "node:fs/promises";
 
-import ort from "onnxruntime-node";
-
 const MOST_BEAMS = 1000;
 const LONGEST = 4096;
 
@@ -19,14 +17,17 @@ const fail = (message) => {
   process.exit(2);
 };
 
-const [file, source = "", beams = "5", longest] = process.argv.slice(2);
-if (!source.trim() || !isCount(beams, MOST_BEAMS) || !isCount(longest ?? "1", LONGEST)) {
+const [file, source = "", beams = "5", longest, ...more] = process.argv.slice(2);
+if (more.length || !source.trim() || !isCount(beams, MOST_BEAMS) || !isCount(longest ?? "1", LONGEST)) {
   fail(
     'expected: node spell.mjs FILE.onnx "d ɪ s k ʌ v ə ɹ" [NUM_BEAMS [MAX_LENGTH]], ' +
       `up to ${MOST_BEAMS} beams and ${LONGEST} tokens`,
   );
 }
 
+const { default: ort } = await import("onnxruntime-node").catch(() =>
+  fail("onnxruntime-node is not installed: run npm ci in the folder of spell.mjs"),
+);
 const int64 = (number) => new ort.Tensor("int64", [BigInt(number)], []);
 
 /** The facts of a file, {name: value}: onnxruntime-node does not give its metadata. */
@@ -135,7 +136,9 @@ function sourceTensor(session, facts) {
   return { codepoints: new ort.Tensor("int32", points, [1, points.length]) };
 }
 
-const bytes = await readFile(file).catch((error) => fail(error.message));
+const bytes = await readFile(file).catch(({ code }) =>
+  fail(`${file} cannot be read (${code}): expected an exported .onnx file`),
+);
 const quiet = { logSeverityLevel: 4 }; // what it would log comes as an error too
 const opening = ort.InferenceSession.create(bytes, quiet);
 const session = await opening.catch((error) => fail(error.message));
