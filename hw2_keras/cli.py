@@ -353,8 +353,11 @@ def reproduce(options: argparse.Namespace) -> int:
         done = reproduce(**arguments)
     if options.dry_run:
         return 0
-    print(verdict.table(done.verdicts))
-    print(verdict.METHOD)
+    if done.verdicts:
+        print(verdict.table(done.verdicts))
+        print(verdict.METHOD)
+    else:
+        print("no report has figures of these experiments, so there is nothing to judge")
     print(printable(f"open {done.page}"))
     for name, reason in done.failed.items():
         print(one_line(f"hw2: failed: {name}: {reason}"), file=sys.stderr)

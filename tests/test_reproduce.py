@@ -382,6 +382,22 @@ def test_a_damaged_beam_table_fails_its_own_step_alone(
     assert (tmp_path / "p2g.onnx").exists()
 
 
+def test_rungs_have_no_figures_to_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("hw2_keras.reproduction.reproduce.train_missing", lambda *arguments: {})
+    kept = tmp_path / verdict.VERDICT
+    kept.write_text("of the homework")
+    command = ["reproduce", "--source", "real", "--out", str(tmp_path)]
+    assert main([*command, "--edition", "beyond"]) == 0
+    shown = capsys.readouterr().out
+    assert "nothing to judge" in shown and "reported" not in shown and "95 %" not in shown
+    assert kept.read_text() == "of the homework"
+    assert main([*command, "p2g"]) == 0
+    assert "not judged (no run)" in capsys.readouterr().out
+    assert kept.read_text() != "of the homework"
+
+
 @pytest.mark.timeout(600)
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     command = ["reproduce", "intel_cnn_bn", "--epochs", "1", "--out", str(tmp_path)]

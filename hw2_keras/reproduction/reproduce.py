@@ -102,7 +102,8 @@ def reproduce(
         made = artefacts.folder(out, source, epochs)
         failed |= artefacts.make(found, seeds[0], made, device)
         rows = verdict.verdicts(found, {run.name for run in planned})
-        verdict.write(rows, made)
+        if rows:  # of rungs nothing is reported, and the file is of the experiments judged before
+            verdict.write(rows, made)
         written, _ = page.make(out, made / "site")
     return Reproduction(tuple(planned), failed, tuple(rows), written)
 
