@@ -80,6 +80,13 @@ def test_curves_finds_the_metric_of_the_task(metric, label):
     assert curves.curves(history(metric=metric), "t").axes[1].get_ylabel() == label
 
 
+def test_equal_losses_are_both_seen():
+    given = history(epochs=1)
+    left, _ = curves.curves(given | {"running_loss": given["loss"]}, "t").axes
+    below, above = left.lines
+    assert above.get_fillstyle() == "none" and above.get_markersize() > below.get_markersize()
+
+
 def test_curves_names_the_missing_column():
     given = history()
     del given["running_loss"]

@@ -55,7 +55,9 @@ def curves(history: History, title: str, reference: Sequence[Reported] = ()) -> 
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     left.plot(*_points(history, "loss"), "o-", label="mean of the epoch")
-    left.plot(*_points(history, "running_loss"), "s--", label="running mean since epoch 1")
+    # hollow: both are the same number at epoch 1, and a short run may have no other
+    hollow = {"fillstyle": "none", "markersize": 6, "label": "running mean since epoch 1"}
+    left.plot(*_points(history, "running_loss"), "s--", **hollow)
     right.plot(*_points(history, metric), "o-", label="this run")
     for axes, columns in ((left, LOSSES), (right, (metric,))):
         here = [r for r in reference if r.metric in columns]
