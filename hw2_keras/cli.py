@@ -519,7 +519,7 @@ def print_files(folder: Path, pictures: Sequence[Path]) -> None:
 def quiet_start() -> Iterator[None]:
     """Says that TensorFlow starts, and hides what its C++ side prints, which no log level stops.
 
-    The line is for a terminal: a notebook does not show it in its page.
+    The line goes to the terminal, so that no page of the gallery has it.
     """
     if "tensorflow" not in sys.modules:
         print("starting TensorFlow, which takes some seconds", file=sys.__stderr__, flush=True)
