@@ -491,6 +491,7 @@ def stepwise_models(traced: Traced) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     second = helper.make_model(
         step, opset_imports=encoder.opset_import, ir_version=encoder.ir_version
     )
+    passes.remove_unused(second.graph)
     for value in second.graph.input:
         value.CopyFrom(types.get(value.name, value))
         if value.name == "token":
