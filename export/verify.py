@@ -2,9 +2,12 @@
 
 import json
 import logging
+import statistics
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ BATCH_SIZES = (1, 7, 64)
 TOLERANCE = 1e-5  # largest accepted difference of a probability or an attention weight
 SCORE_TOLERANCE = 1e-4  # of a score, the mean of up to 50 log-probabilities
 COMPARED = 448  # images compared at every batch size: a multiple of 7 and of 64, and over 256
+TIMED = 64  # examples that are answered one at a time for the time of an answer
 NUM_BEAMS = 5
 TOP_P = 0.8
 SEED = 42
@@ -53,6 +57,8 @@ class Parity:
         attention_difference: largest absolute difference of an attention weight; None for a
             model without attention.
         more: further figures by name, each in (Keras, ONNX).
+        milliseconds: of an answer to one test example, see ``time_of_answer``; None for a model of
+            a reader's own.
     """
 
     experiment: str
@@ -68,6 +74,7 @@ class Parity:
     tolerance: float = TOLERANCE
     attention_difference: float | None = None
     more: dict[str, tuple[float, float]] = field(default_factory=dict)
+    milliseconds: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -114,15 +121,18 @@ class Parity:
 
     def __str__(self) -> str:
         sizes = ", ".join(map(str, self.batch_sizes))
-        attention = []
+        attention, seconds = [], []
         if self.attention_difference is not None:
             attention = [f"{self.attention_difference:.2e} (allowed {TOLERANCE:g})"]
+        if self.milliseconds is not None:
+            seconds = [f"{self.milliseconds:.3g} ms an answer, one at a time"]
         rows = [
             ("compared", f"{self.examples} {self._examples()} at batch sizes {sizes}"),
             ("different", f"{self.different_answers} answers"),
             ("max difference", f"{self.max_difference:.2e} (allowed {self.tolerance:g})"),
             *(("of attention", text) for text in attention),
             *((n, f"Keras {k:.4f}, ONNX {o:.4f}") for n, (k, o) in self.figures.items()),
+            *(("time", text) for text in seconds),
             ("file", f"{self.bytes / 1e6:.2f} MB"),
             ("verdict", "passed" if self.passed else "FAILED"),
         ]
@@ -181,7 +191,8 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
         path, network.name, data.source, image[:examples], expected[:examples]
     )
     log.info("the file answers all %s, for the accuracy", f"{len(image):,}")
-    everything = load(path)(image, batch_size=256)
+    model = load(path)
+    everything = model(image, batch_size=256)
     classes = np.array(data.classes)
     different = int((everything != classes[expected.argmax(1)]).sum())
     return replace(
@@ -190,6 +201,7 @@ def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> 
         metric="test_accuracy",
         keras=float((expected.argmax(1) == label).mean()),
         onnx=float((everything == classes[label]).mean()),
+        milliseconds=time_of_answer(model, image),
     )
 
 
@@ -265,7 +277,24 @@ def verify_generator(path: Path, models: "EncoderDecoder", prepared: "Prepared")
         tolerance=SCORE_TOLERANCE,
         attention_difference=max(looks) if looks else None,
         more={name: pair for name, pair in pairs.items() if name != metric},
+        milliseconds=time_of_answer(
+            partial(answer, model, search=next(iter(searches(model).values())), size=1), sources
+        ),
     )
+
+
+def time_of_answer(ask: Callable[[Sequence], object], sources: Sequence) -> float:
+    """Milliseconds of one answer: the median over the first 64 sources, each asked alone.
+
+    With the threads that onnxruntime takes by default, one for each physical core; of a generator
+    greedy search, of a sampler one sample.
+    """
+    seconds = []
+    for place in range(min(TIMED, len(sources))):
+        started = time.perf_counter()
+        ask(sources[place : place + 1])
+        seconds.append(time.perf_counter() - started)
+    return round(1000 * statistics.median(seconds), 4)
 
 
 def searches(model: Generator | Sampler) -> dict[str, int | None]:

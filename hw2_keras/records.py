@@ -115,6 +115,7 @@ class ParityRecord(Struct):
     onnx: float
     bytes: Count
     passed: bool
+    milliseconds: Seconds | None = None  # of one answer; older records lack it
 
 
 class QuantizationRecord(Struct):

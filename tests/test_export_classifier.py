@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,21 @@ def test_parity_report(file: Path, small_run: Run) -> None:
     assert "448 test examples (a multiple of 7 and of 64; the accuracy is on all)" in str(parity)
     assert parity.onnx == parity.keras == small_run.metrics["test_accuracy"]
     assert 0 < parity.max_difference < 1e-5
-    assert json.loads(file.with_suffix(".parity.json").read_text())["passed"] is True
+    written = json.loads(file.with_suffix(".parity.json").read_text())
+    assert written["passed"] is True and 0 < written["milliseconds"] < 1000
+    assert f"{parity.milliseconds:.3g} ms an answer, one at a time" in str(parity)
+
+
+def test_the_time_of_an_answer_is_the_median_of_single_examples() -> None:
+    asked = []
+
+    def ask(sources: np.ndarray) -> None:
+        asked.append(sources.tolist())
+        time.sleep(0.2 if len(asked) == 1 else 0.004)  # the first one warms up
+
+    found = verify.time_of_answer(ask, np.arange(100))
+    assert asked == [[i] for i in range(64)]
+    assert 4 <= found < 100
 
 
 def test_a_file_that_disagrees_is_not_left_behind(

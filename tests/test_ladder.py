@@ -1,5 +1,6 @@
 """A ladder: which runs stand on it, what a rung gained, its table, plot and command."""
 
+import json
 import math
 import os
 import statistics
@@ -70,6 +71,33 @@ def test_the_table_says_what_each_rung_gave_and_tests_the_top_alone(results: Pat
     assert "Top rung: kmnist_cutout" in shown and "test accuracy: 0.4863 ± 0.0047" in shown
     for name in list(ACCURACY)[:-1]:
         assert f"{statistics.fmean(ACCURACY[name]) - 0.5:.4f}" not in shown
+
+
+def put_parity(folder: Path, file: str, name: str, milliseconds: float | None) -> None:
+    report = {"experiment": name, "source": "real", "examples": 448, "batch_sizes": [1, 7, 64]}
+    report |= {"different_answers": 0, "max_difference": 1e-7, "metric": "test_accuracy"}
+    report |= {"keras": 0.9, "onnx": 0.9, "bytes": 10, "passed": True, "milliseconds": milliseconds}
+    (folder / f"{file}.parity.json").write_text(json.dumps(report))
+
+
+def test_rungs_of_one_network_share_the_time_of_its_file(results: Path) -> None:
+    assert [rung.milliseconds for rung in hw2.ladder("kmnist", results).rungs] == [None] * 6
+    put_parity(results, "kmnist_cnn", "kmnist_cnn", None)  # verified before times were kept
+    put_parity(results, "kmnist_cutout", "kmnist_cutout", 0.256)
+    put_parity(results, "mine", "kmnist_cnn", 0.7)  # of whatever protocol
+    found = hw2.ladder("kmnist", results)
+    assert [rung.milliseconds for rung in found.rungs] == [None, None, *[0.256] * 4]
+    put_parity(results, "kmnist_resnet", "kmnist_resnet", 12.3)  # its own is before another's
+    found = hw2.ladder("kmnist", results)
+    assert [rung.answer for rung in found.rungs] == ["", "", "12 ms", *["12 ms"] * 2, "0.26 ms"]
+    assert "482,378     0.26 ms" in str(found) and "one answer" in str(found)
+    assert ">0.26 ms<" in page.render(read_results(results))
+
+
+def test_the_length_of_a_text_depends_on_the_weights_so_its_time_is_not_shared() -> None:
+    speller = hw2.experiments["p2g"]
+    assert not ladder._is_as_fast(speller, speller)
+    assert ladder._is_as_fast(hw2.experiments["kmnist_cnn"], hw2.experiments["kmnist_one_cycle"])
 
 
 def test_the_top_rung_need_not_be_the_last(results: Path, tmp_path: Path) -> None:
@@ -152,7 +180,8 @@ def test_the_committed_ladder_is_whole_and_the_page_of_the_docs_has_its_figures(
         row = next(
             r for r in text.splitlines() if f"``{rung.experiment.name}``" in r and " ± " in r
         )
-        assert spread(rung.values) in row and row.endswith(f" {rung.seconds:.0f}")
+        assert spread(rung.values) in row
+        assert row.endswith(f" {rung.seconds:<7.0f}  {rung.answer}") and rung.answer
         if rung.gain is not None and rung.interval is not None:
             low, high = rung.interval
             assert f"{rung.gain:+.4f}  {low:+.4f} to {high:+.4f}  {rung.judgement}" in row

@@ -25,7 +25,8 @@ METHOD = (
     "A gain is over the rung below, mean over the seeds that both have. Its 95 % interval is "
     "Student's t over those pairs: what chance in training moves, not what other validation "
     "examples would. A gain whose interval holds 0 is not sure. Seconds are those of the fastest "
-    "run."
+    "run. One answer: the exported file's time for one example alone, as its verification "
+    "measured it; image classifiers of one network share it, for it does not depend on weights."
 )
 
 
@@ -37,11 +38,13 @@ class Rung(NamedTuple):
         runs: finished ones, by seed; empty where none was trained.
         gains: in the validation metric over the rung below, one for each seed that both have;
             positive where this rung is better.
+        milliseconds: of one answer by its exported file; None where no file tells.
     """
 
     experiment: Experiment
     runs: tuple[Run, ...]
     gains: tuple[float, ...] = ()
+    milliseconds: float | None = None
 
     @property
     def idea(self) -> str:
@@ -68,6 +71,13 @@ class Rung(NamedTuple):
     def seconds(self) -> float:
         """Of training, on a machine that may have been busy: the fastest run's."""
         return min(run.record["training_seconds"] for run in self.runs)
+
+    @property
+    def answer(self) -> str:
+        """The time of one answer; empty where no file tells."""
+        if self.milliseconds is None:
+            return ""
+        return f"{self.milliseconds:.{0 if self.milliseconds >= 10 else 2}f} ms"
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -153,7 +163,8 @@ def opened(name: str, results: Results) -> Ladder:
             f"the runs of ladder {name} under {folder} are of different data: keep those of one "
             "in the folder"
         )
-    return Ladder(name, folder, tuple(_rung(record, runs) for record in records))
+    times = {record.name: _milliseconds(record, records, results) for record in records}
+    return Ladder(name, folder, tuple(_rung(record, runs, times) for record in records))
 
 
 def names() -> list[str]:
@@ -182,7 +193,22 @@ def _runs_of(record: Experiment, results: Results) -> dict[int, Run]:
     return found
 
 
-def _rung(record: Experiment, runs: dict[str, dict[int, Run]]) -> Rung:
+def _milliseconds(record: Experiment, records: list[Experiment], results: Results) -> float | None:
+    """Of one answer by the rung's own file, or else by that of a rung that is as fast."""
+    alike = [record, *(other for other in records if _is_as_fast(record, other))]
+    reports = (results.parity.get(f"{each.name}.onnx", {}) for each in alike)
+    return next((r["milliseconds"] for r in reports if r.get("milliseconds") is not None), None)
+
+
+def _is_as_fast(one: Experiment, other: Experiment) -> bool:
+    """True for two classifiers of one network; how long a text gets depends on the weights."""
+    networks = [(e.network, e.filters, e.first_kernel, e.parameters) for e in (one, other)]
+    return one.task == "classification" and networks[0] == networks[1]
+
+
+def _rung(
+    record: Experiment, runs: dict[str, dict[int, Run]], times: dict[str, float | None]
+) -> Rung:
     here, below = runs[record.name], runs.get(record.based_on or "", {})
     metric = record.metric
     gains = [
@@ -191,27 +217,27 @@ def _rung(record: Experiment, runs: dict[str, dict[int, Run]]) -> Rung:
         for seed, run in here.items()
         if seed in below
     ]
-    return Rung(record, tuple(here.values()), tuple(gains))
+    return Rung(record, tuple(here.values()), tuple(gains), times[record.name])
 
 
 def table(of: Ladder) -> str:
     """One line for each rung: what it changes, what that gave and what it costs."""
     metric = of.rungs[0].experiment.metric
     heading = ["rung", "idea", metrics.label(metric), "seeds", "gain", "95 %", ""]
-    return format_table([[*heading, "seconds", "parameters"], *map(_row, of.rungs)])
+    return format_table([[*heading, "seconds", "parameters", "one answer"], *map(_row, of.rungs)])
 
 
 def _row(rung: Rung) -> list[str]:
-    parameters = f"{rung.experiment.parameters:,}"
+    costs = [f"{rung.experiment.parameters:,}", rung.answer]
     place = [rung.experiment.name, rung.idea]
     if not rung.runs:
-        return [*place, "", "", "", "", rung.judgement, "", parameters]
+        return [*place, "", "", "", "", rung.judgement, "", *costs]
     measured = "not finite" if math.isnan(rung.mean) else spread(rung.values)
     gain = "" if rung.gain is None else f"{rung.gain:+.4f}"
     interval = "{:+.4f} to {:+.4f}".format(*rung.interval) if rung.interval else ""
     seeds = ", ".join(str(_seed(run)) for run in rung.runs)
     shown = [measured, seeds, gain, interval, rung.judgement]
-    return [*place, *shown, f"{rung.seconds:.0f}", parameters]
+    return [*place, *shown, f"{rung.seconds:.0f}", *costs]
 
 
 def conclusion(of: Ladder) -> str:

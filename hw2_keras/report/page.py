@@ -346,7 +346,7 @@ def _rungs(name: str, results: Results) -> Rungs:
     except UsageError as error:
         return Rungs(Table(f"Ladder {name}", [], []), str(error), [])
     metric = metrics.label(found.rungs[0].experiment.metric)
-    headings = ["rung", metric, "gain", "95 %", "", "time", "parameters"]
+    headings = ["rung", metric, "gain", "95 %", "", "time", "parameters", "one answer"]
     rows = [_rung_row(rung) for rung in found.rungs]
     drawn = [path for path in results.plots if path.name == f"{ladder.PLOT.format(name)}.png"]
     plots = [_plot(path, f"ladder {name}") for path in drawn]
@@ -355,10 +355,11 @@ def _rungs(name: str, results: Results) -> Rungs:
 
 def _rung_row(rung: ladder.Rung) -> list[Cell]:
     experiment = rung.experiment
-    parameters = Cell(f"{experiment.parameters:,}", experiment.parameters)
+    answer = Cell(rung.answer, rung.milliseconds) if rung.answer else NONE
+    costs = [Cell(f"{experiment.parameters:,}", experiment.parameters), answer]
     first = _link(experiment, rung.idea)
     if not rung.runs:
-        return [first, MISSING, NONE, NONE, NONE, NONE, parameters]
+        return [first, MISSING, NONE, NONE, NONE, NONE, *costs]
     mark = rung.judgement if rung.judgement in ("better", "worse") else ""
     return [
         first,
@@ -367,7 +368,7 @@ def _rung_row(rung: ladder.Rung) -> list[Cell]:
         text("{:+.4f} to {:+.4f}".format(*rung.interval)) if rung.interval else NONE,
         Cell(rung.judgement, rung.judgement, mark=mark),
         time(rung.seconds),
-        parameters,
+        *costs,
     ]
 
 
