@@ -119,6 +119,7 @@ def save(path: Path, models, target: Vocabulary, source: Vocabulary | None, sear
 @pytest.fixture(scope="module")
 def paths(untrained: dict[str, Path]) -> dict[str, Path]:
     names = ("kmnist_cnn", "fashion_cnn", "intel_cnn_bn", "p2g_attention", "translate_attention")
+    names += ("kmnist_cutout", "p2g")
     odd = untrained["sample"].with_name(f"{ODD}.onnx")
     shutil.copyfile(untrained["sample"], odd)
     return {name: FILES / f"{name}.onnx" for name in names} | untrained | {ODD: odd}
@@ -182,7 +183,7 @@ def seen(chromium: str, address: str, folder: Path, pictures: dict[str, Path]) -
 def visits_of(address: str, pictures: dict[str, Path]) -> dict[str, dict]:
     """What a visitor does at each address, by the name of the visit."""
     visits = searched(pictures) | examples_clicked() | by_keyboard() | of_texts() | as_they_come()
-    visits |= mistakes(pictures["broken"])
+    visits |= mistakes(pictures["broken"]) | of_two_models()
     code = f"import('./random.js').then(r => {json.dumps(SEEDS)}.map(s => [...r.uniforms(s, 51)]))"
     visits["random"] = visit("sample", ["evaluate", code])
     for each in visits.values():
@@ -249,6 +250,17 @@ def as_they_come() -> dict[str, dict]:
     return {
         "letters": visit("p2g_attention", *letters),
         "drawn letters": visit("sample", *drawn),
+    }
+
+
+def of_two_models() -> dict[str, dict]:
+    shown = [["click", ".examples button"], ["select", ["#rival", "kmnist_cutout"]], ["answer"]]
+    shown += [["select", ["#rival", ""]], ["answer"]]
+    typed = [["put", ["#source", "d ɪ s k"]], ["select", ["#rival", "p2g"]]]
+    typed += [["select", ["#beams", "1"]], ["answer"]]
+    return {
+        "two classifiers": visit("kmnist_cnn", *shown, width=375),
+        "two spellers": visit("p2g_attention", *typed, width=375),
     }
 
 
@@ -351,6 +363,20 @@ def test_a_drawing_is_read_as_drawn(seen: dict[str, dict]) -> None:
     assert strokes[8, 7:22].all() and not strokes[:6].any() and 30 < strokes.sum() < 100
 
 
+def test_another_model_answers_beside_it(seen: dict[str, dict]) -> None:
+    both, alone = answers(seen["two classifiers"])
+    image = pixels(both, (28, 28, 1)).astype(np.uint8)
+    names = ("kmnist_cnn", "kmnist_cutout")
+    expected = {name: load(FILES / f"{name}.onnx")(image)[0] for name in names}
+    assert {name: found["best"] for name, found in both["beside"].items()} == expected
+    assert re.fullmatch(r"kmnist_cnn: \w+, in .* ms; kmnist_cutout: \w+, in .* ms", both["status"])
+    assert alone["best"] == expected["kmnist_cnn"] and not alone["beside"]
+    (spelled,) = answers(seen["two spellers"])
+    for name in ("p2g_attention", "p2g"):
+        text = load(FILES / f"{name}.onnx")("d ɪ s k")
+        assert spelled["beside"][name] == {"best": text, "texts": [text]}
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_show_what_they_are_called(name: str, seen: dict[str, dict], folder: Path) -> None:
     assert [answer["best"] for answer in answers(seen[f"{name} examples"])] == EXAMPLES[name]
@@ -385,6 +411,7 @@ def test_no_complaint_and_no_request_elsewhere(seen: dict[str, dict], address: s
 def test_a_phone_does_not_scroll_sideways(seen: dict[str, dict]) -> None:
     widths = {name: seen[name]["scrollWidth"] for name in ("kmnist_cnn", "caption", "sample")}
     widths |= {name: seen[name]["scrollWidth"] for name in ("intel_cnn_bn", "keyboard", "long")}
+    widths |= {name: seen[name]["scrollWidth"] for name in ("two classifiers", "two spellers")}
     assert set(widths.values()) == {375}, widths
     (long,) = answers(seen["long"])
     assert len(long["columns"]) == 52  # wider than a phone: only the map itself scrolls
@@ -468,8 +495,12 @@ def test_the_folder(folder: Path, paths: dict[str, Path]) -> None:
         "test WER@3, nucleus",
     ]
     words = {name: entry["words"] for name, entry in entries.items()}
-    assert words["fashion_cnn"] == "Clothes" and words["p2g_attention"] == "Sounds to spelling"
+    assert words["fashion_cnn"] == "Clothes"
+    assert words["p2g_attention"] == "Sounds to spelling (p2g_attention)"
     assert len(set(words.values())) == len(words)
+    rivals = {name: entry["rivals"] for name, entry in entries.items() if entry["rivals"]}
+    pairs = [("kmnist_cnn", "kmnist_cutout"), ("p2g_attention", "p2g"), ("sample", ODD)]
+    assert rivals == {one: [other] for pair in pairs for one, other in (pair, pair[::-1])}
     assert entries["fashion_cnn"]["knows"].startswith("It knows photographs of clothes")
     assert "only these ten" in entries["kmnist_cnn"]["knows"]
     assert list(entries["kmnist_cnn"]["signs"]) == entries["kmnist_cnn"]["labels"]

@@ -36,6 +36,9 @@ SHOWN += ("labels", "symbols", "unknown", "cleaned", "separator", "max_length", 
 
 log = logging.getLogger(__name__)
 
+# Two files for which these are the same can be asked the same, and compared.
+TASK = ("kind", "source_kind", "image_shape", "labels", "symbols")
+
 # Of these a file's page offers those that the file can read.
 TEXTS = {
     "speller": ("h ə l o ʊ", "s p ɛ l ɪ ŋ", "k æ t", "m æ d͡ʒ ɪ k", "k w iː n", "b ɛ l"),
@@ -119,6 +122,7 @@ def build_site(files: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pa
             (partial / "models").mkdir()
             entries = [write_model(path, partial) for path in paths]
             name_tabs(entries)
+            name_rivals(entries)
             runtime = {"package": RUNTIME, "bytes": write_runtime(partial / "runtime")}
             manifest = {"made_by": MADE_BY, "runtime": runtime, "models": entries}
             text = json.dumps(manifest, ensure_ascii=False, allow_nan=False, indent=1)
@@ -205,6 +209,14 @@ def name_tabs(entries: list[dict]) -> None:
     words = [WORDS.get(theme(entry.get("experiment", "")), entry["name"]) for entry in entries]
     for entry, text in zip(entries, words, strict=True):
         entry["words"] = text if words.count(text) == 1 else f"{text} ({entry['name']})"
+
+
+def name_rivals(entries: list[dict]) -> None:
+    """Gives each entry the names of the others that do the same task."""
+    tasks = [[entry.get(key) for key in TASK] for entry in entries]
+    for entry, task in zip(entries, tasks, strict=True):
+        same = [e["name"] for e, other in zip(entries, tasks, strict=True) if other == task]
+        entry["rivals"] = [name for name in same if name != entry["name"]]
 
 
 def theme(experiment: str) -> str:

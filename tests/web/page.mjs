@@ -75,6 +75,12 @@ const actions = {
       const picture = document.querySelector(".seen canvas");
       return {
         best: texts(".best-answer")[0] ?? "",
+        beside: Object.fromEntries(
+          [...document.querySelectorAll(".beside section")].map((section) => [
+            texts("h2", section)[0],
+            { best: texts(".best-answer", section)[0], texts: texts(".texts .text", section) },
+          ]),
+        ),
         texts: texts(".texts .text"),
         scores: texts(".texts .figure").map(Number),
         labels: texts(".bars .label"),

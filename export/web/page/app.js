@@ -56,6 +56,16 @@ async function load(entry, wasmBytes) {
   }
 }
 
+/** A promise of the open model, which is loaded once; an attempt that fails is forgotten. */
+function opened(entry, wasmBytes) {
+  if (!models.has(entry.name)) {
+    const model = load(entry, wasmBytes);
+    model.catch(() => models.delete(entry.name));
+    models.set(entry.name, model);
+  }
+  return models.get(entry.name);
+}
+
 async function route(manifest) {
   const hash = location.hash.slice(1);
   const named = manifest.models.find(({ name }) => encodeURIComponent(name) === hash);
@@ -69,14 +79,17 @@ async function route(manifest) {
   fail(null);
   place("panel").replaceChildren();
   place("about").replaceChildren(...about(entry, manifest.runtime));
+  const open = (name) =>
+    opened(
+      manifest.models.find((other) => other.name === name),
+      manifest.runtime.bytes,
+    );
   try {
-    if (!models.has(entry.name)) models.set(entry.name, load(entry, manifest.runtime.bytes));
-    const model = await models.get(entry.name);
+    const model = await open(entry.name);
     if (entry !== current) return; // the reader has gone on to another
-    place("panel").replaceChildren(...panel(model, say, fail));
+    place("panel").replaceChildren(...panel(model, open, say, fail));
     say(`${entry.name} is ready.`);
   } catch (error) {
-    models.delete(entry.name);
     if (entry !== current) return;
     say("");
     fail(error);

@@ -7,8 +7,8 @@ import { pictureSource, textSource } from "./sources.js";
 import { isBlank, named, nearest, read } from "./text.js";
 import * as views from "./views.js";
 
-/** The elements for a model; `say` tells progress, `fail` an error. */
-export function panel(model, say, fail) {
+/** The elements for a model; `open` gives another by its name, `say` tells progress, `fail` an error. */
+export function panel(model, open, say, fail) {
   const answer = h("section", { id: "answer", ariaLabel: "Answer" });
   let source = null;
   const answered = newest(async (isOld) => {
@@ -19,7 +19,8 @@ export function panel(model, say, fail) {
     }
     answer.ariaBusy = "true";
     try {
-      await answerWith(model, source, options, answer, say, isOld);
+      const models = [model, ...(await Promise.all(rival.names().map(open)))];
+      await answerWith(models, source, options, answer, say, isOld);
     } catch (error) {
       answer.replaceChildren();
       say("");
@@ -29,19 +30,21 @@ export function panel(model, say, fail) {
     }
   });
   const options = optionsOf(model, answered);
+  const rival = rivalOf(model, answered);
   const give = (given) => {
     source = given;
     return answered();
   };
   const inputs = takesText(model) ? textSource : pictureSource;
-  const elements = inputs(model, options.elements, give, fail);
+  const elements = inputs(model, [...options.elements, ...rival.elements], give, fail);
   return [h("section", { ariaLabel: "Input" }, ...elements), answer];
 }
 
 const takesText = (model) => ["speller", "translator", "words"].includes(model.source_kind);
 
-/** Shows an answer, unless another is asked for before it is there. */
-async function answerWith(model, source, options, answer, say, isOld) {
+/** Shows the answer of each model, unless another is asked for before it is there. */
+async function answerWith(models, source, options, answer, say, isOld) {
+  const [model] = models;
   if (takesText(model) && isBlank(source)) {
     answer.replaceChildren();
     say("Type something, or choose an example.");
@@ -53,15 +56,24 @@ async function answerWith(model, source, options, answer, say, isOld) {
   }
   const show = { classifier: showLabel, sampler: showSample }[model.kind] ?? showTexts;
   const values = options.values();
-  if (values.pieces) {
+  if (values.pieces && models.length === 1) {
     say("Writing …");
     await write(values.pieces(model, readable(model, source)), answer, isOld);
   }
+  const found = [];
+  for (const each of models) {
+    if (isOld()) return;
+    found.push({ name: each.name, ...(await show(each, source, values)) });
+  }
   if (isOld()) return;
-  const { elements, summary, milliseconds } = await show(model, source, values);
-  if (isOld()) return;
+  const elements = found.length === 1 ? found[0].elements : [views.sideBySide(found)];
   answer.replaceChildren(...notes(model, source), ...elements);
-  say(`${summary}, in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`);
+  say(found.map((each) => told(each, found.length > 1)).join("; "));
+}
+
+function told({ name, kind, text, milliseconds }, several) {
+  const digits = milliseconds < 10 ? 1 : 0;
+  return `${several ? name : kind}: ${text}, in ${milliseconds.toFixed(digits)} ms`;
 }
 
 /** Shows the letters of a text as they come; scores and attention follow at its end. */
@@ -100,7 +112,7 @@ async function showLabel(model, source) {
     views.bars(model.labels, probabilities, label),
   ];
   if (maps) elements.push(views.activationMaps(maps));
-  return { elements, summary: `It is: ${label}`, milliseconds };
+  return { elements, kind: "It is", text: label, milliseconds };
 }
 
 const readable = (model, source) => (takesText(model) ? source : pixels(source, 3));
@@ -113,14 +125,14 @@ async function showTexts(model, source, { numBeams }) {
     const draw = takesText(model) ? views.heatMap : views.attentionOverPicture.bind(null, source);
     elements.push(draw(attention));
   }
-  return { elements, summary: `Best: ${best[0].text}`, milliseconds };
+  return { elements, kind: "Best", text: best[0].text, milliseconds };
 }
 
 async function showSample(model, source, { topP, seed }) {
   const drawn = sample(model, readable(model, source), topP, seed);
   const { text, score, milliseconds } = await timed(drawn);
   const elements = answerElements(model, source, [{ text, score }]);
-  return { elements, summary: `Sample: ${text}`, milliseconds };
+  return { elements, kind: "Sample", text, milliseconds };
 }
 
 function answerElements(model, source, texts) {
@@ -144,6 +156,16 @@ function notes(model, source) {
     lines.push(`Unknown to the model, read as <unk>: ${unknown.join(" ")}${hints.join("")}`);
   }
   return lines.map((line) => h("p", { className: "note" }, line));
+}
+
+/** The choice of a second model for the same task: its elements, and `names()`, one or none. */
+function rivalOf(model, changed) {
+  if (!model.rivals.length) return { elements: [], names: () => [] };
+  const select = h("select", { id: "rival", onchange: changed }, h("option", { value: "" }, "none"));
+  select.append(...model.rivals.map((name) => h("option", { value: name }, name)));
+  const label = h("label", { htmlFor: "rival" }, "Another model beside it");
+  const elements = [h("div", { className: "field" }, label, select)];
+  return { elements, names: () => [select.value].filter(Boolean) };
 }
 
 /** The options of a kind: their elements, and `values()`, which throws for a wrong one. */

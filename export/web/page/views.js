@@ -24,6 +24,14 @@ export function bars(labels, probabilities, best) {
   return h("ul", { className: "bars", ariaLabel: "Probabilities" }, ...rows);
 }
 
+/** The answers of several models, a column each. */
+export function sideBySide(answers) {
+  const columns = answers.map(({ name, elements }) =>
+    h("section", { ariaLabel: name }, h("h2", {}, name), ...elements),
+  );
+  return h("div", { className: "beside" }, ...columns);
+}
+
 /** Texts with their scores, best first. */
 export function nBest(texts) {
   const rows = texts.map(({ text, score }) =>
