@@ -23,6 +23,7 @@ def softmax(s):
     e = np.exp(s - s.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 """
+MEAN = "from statistics import fmean as m, stdev as s, pstdev as p\n"
 # A usual wrong answer to each, and what the check says of it.
 WRONG = {
     ("2021-22", 1): [
@@ -105,6 +106,22 @@ WRONG = {
         ),
     ],
     ("2024-25", 6): [("greedy", "one try only"), ("nucleus", "a single sample")],
+    ("beyond", 1): [("0.03", "after a quarter"), ("0.06", "what is lost"), ("0.1", "two lines")],
+    ("beyond", 2): [("0.9", "its share of the tenth"), ("1", "a plain label's")],
+    ("beyond", 3): [("16", "at both ends"), ("5", "for each of them the columns"), ("36", "rows")],
+    ("beyond", 4): [
+        (MEAN + "def interval(g): return m(g) - 4.303 * s(g), m(g) + 4.303 * s(g)", "by √n"),
+        (
+            MEAN + "def interval(g): return [m(g) + i * 1.96 * s(g) / 3**.5 for i in (-1, 1)]",
+            "1.96",
+        ),
+        (
+            MEAN + "def interval(g): return [m(g) + i * 4.303 * p(g) / 3**.5 for i in (-1, 1)]",
+            "by n - 1",
+        ),
+        (MEAN + "def interval(g): return min(g), max(g)", "not +0.00300 to +0.01200"),
+        (MEAN + "def interval(g): return m(g)", "two numbers"),
+    ],
 }
 
 
@@ -122,7 +139,7 @@ def typed(found: Exercise, answer: str, folder: Path) -> str:
 
 
 def test_each_edition_has_four_to_six_and_every_one_a_usual_mistake() -> None:
-    assert list(EXERCISES) == sorted({e.edition for e in experiments.values() if not e.based_on})
+    assert list(EXERCISES) == sorted({e.edition for e in experiments.values()})
     assert all(4 <= len(found) <= 6 for found in EXERCISES.values())
     assert set(WRONG) == set(ALL)
     assert all(len(of(*place).hints) >= 2 for place in ALL)
@@ -199,7 +216,7 @@ def test_a_file_without_the_function_is_bad_input(
 
 def test_the_command_lists_shows_hints_checks_and_solves(capsys: pytest.CaptureFixture) -> None:
     assert main(["exercise"]) == 0
-    assert capsys.readouterr().out.count("\n  1  ") == 3
+    assert capsys.readouterr().out.count("\n  1  ") == 4
     assert main(["exercise", "2022-23"]) == 0
     assert "2021-22" not in capsys.readouterr().out
     assert main(["exercise", "2022-23", "3"]) == 0

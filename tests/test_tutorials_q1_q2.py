@@ -1,4 +1,4 @@
-"""The tutorials of Questions 1 and 2, run as a reader runs them: one epoch, synthetic data."""
+"""Tutorials of Questions 1, 2 and images beyond, as readers run them: one epoch, synthetic."""
 
 import os
 import re
@@ -17,6 +17,7 @@ Q1_2022 = "2022_23/q1_convolution_as_a_matrix"
 Q2_2022 = "2022_23/q2_kuzushiji_cnn"
 Q1_2024 = "2024_25/q1_hopfield_networks"
 Q2_2024 = "2024_25/q2_intel_cnn"
+BEYOND = "beyond/images"
 CURVES = ["curves_all_rates", "curves"]
 FIGURES = {
     Q1_2021: ["parameters_by_layer", "two_heads", "condition"],
@@ -25,6 +26,7 @@ FIGURES = {
     Q2_2022: ["permuted_pixels", *CURVES, "activation_maps"],
     Q1_2024: ["energy", "storage", "retrieval"],
     Q2_2024: ["curves_all_rates", "curves_batch_norm", "receptive_fields", "pooling", "shift"],
+    BEYOND: ["one_cycle", "smoothing", "augmented", "rungs", "errors"],
 }
 ALL = tuple(FIGURES)
 
@@ -218,6 +220,25 @@ def test_parameters_pooling_and_kernels_of_the_landscape_networks(printed):
         r"^with pooling .* (\S+) right, (\S+) moved.* (\S+) by 4", text, re.M
     )[0]
     assert float(plain) > float(shifted) > float(further)
+
+
+def test_the_ideas_beyond_and_the_errors_that_are_left(printed):
+    text, _ = printed(BEYOND)
+    assert "highest rate 0.100 at step 188 of 756" in text
+    assert number(text, r"difference from hw2.build: (\S+)") < 1e-4
+    assert "482,378 parameters are trained, 420,906 in the homework's" in text
+    assert number(text, r"lowest at a lead of \S+, where the network is (\S+)% sure") == 90.9
+    assert "2,000 crops of one image are 25 different images" in text
+    gaps = re.findall(r"^kmnist_\w+ +(\d\.\d{4}) +(\d\.\d{4}) +([+-]\S+)$", text, re.MULTILINE)
+    assert len(gaps) == 3
+    for training, validation, gap in gaps:
+        assert float(gap) == pytest.approx(100 * (float(training) - float(validation)), abs=0.06)
+    wrong, shown = re.search(r"^(\d+) of 500 are wrong; of (\d+) of them", text, re.M).groups()
+    right = number(text, r"(\S+) of the validation images are right")
+    assert int(wrong) == pytest.approx(500 * (1 - right), abs=0.1)
+    errors = re.findall(r"^  true (\w+), said (\w+) \(\d+% sure\), nearest:( \w+){5}$", text, re.M)
+    assert len(errors) == int(shown) == min(16, int(wrong))
+    assert all(truth != said for truth, said, _ in errors)
 
 
 def test_missing_real_data_is_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""Exercises that check themselves, four to six per edition of the homework.
+"""Exercises that check themselves, four to six per edition of the homework and beyond.
 
 Each is a record of :class:`hw2_keras.exercises.exercise.Exercise`; ``python -m hw2_keras exercise``
 and the page of the docs show the same records. Nothing here imports Keras until a layer has to
@@ -6,13 +6,14 @@ check an answer.
 """
 
 from hw2_keras.errors import UsageError
-from hw2_keras.exercises import edition_2021_22, edition_2022_23, edition_2024_25
+from hw2_keras.exercises import beyond, edition_2021_22, edition_2022_23, edition_2024_25
 from hw2_keras.exercises.exercise import Exercise
 
 EXERCISES: dict[str, tuple[Exercise, ...]] = {
     "2021-22": edition_2021_22.EXERCISES,
     "2022-23": edition_2022_23.EXERCISES,
     "2024-25": edition_2024_25.EXERCISES,
+    "beyond": beyond.EXERCISES,
 }
 
 
