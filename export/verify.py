@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.runtime import Found, Generator, Model, ModelError, Progress, Sampler, load
+from hw2_keras.errors import UsageError
 from hw2_keras.files import new_file
+from hw2_keras.records import read_parity_record
 
 if TYPE_CHECKING:
     import keras
@@ -111,6 +113,14 @@ class Parity:
             return ""
         return f"of attention {self.attention_difference:.2g} (allowed {TOLERANCE:g}), "
 
+    def with_time_beside(self, model_path: Path) -> "Parity":
+        """The same with the time of an answer that the stored report has, if it has one."""
+        try:
+            stored = read_parity_record(model_path.with_suffix(".parity.json"))["milliseconds"]
+        except (UsageError, KeyError):
+            return self
+        return self if stored is None else replace(self, milliseconds=stored)
+
     def save(self, model_path: Path) -> Path:
         """Writes the report beside the model as ``NAME.parity.json``."""
         path = model_path.with_suffix(".parity.json")
@@ -149,7 +159,8 @@ class Parity:
 def verify_run(path: Path, run: "Run") -> Parity:
     """Compares a file with the finished run that it was made from.
 
-    See ``verify_classifier`` and ``verify_generator``.
+    See ``verify_classifier`` and ``verify_generator``. The time of an answer stays the one of the
+    report beside the file, if that has one: the rest of a report repeats to the byte.
 
     Raises:
         ModelError: the file holds another experiment than the run, or rounded weights.
@@ -166,8 +177,10 @@ def verify_run(path: Path, run: "Run") -> Parity:
             "give the run that the file was made from"
         )
     if info["kind"] == "classifier":
-        return verify_classifier(path, run.model(), run.data())
-    return verify_generator(path, run.models(), run.prepared())
+        parity = verify_classifier(path, run.model(), run.data())
+    else:
+        parity = verify_generator(path, run.models(), run.prepared())
+    return parity.with_time_beside(path)
 
 
 def verify_classifier(path: Path, network: "keras.Model", data: "ImageData") -> Parity:

@@ -323,7 +323,11 @@ def test_convert_and_verify_commands(
     told = printed.err.splitlines()
     assert all(line.startswith(step) for line, step in zip(told, steps, strict=False))
     assert len(told) >= len(steps) and "batch size 64 of (1, 7, 64)" in printed.err
+    report = path.with_suffix(".parity.json")
     assert main(["verify", str(path), "--run", str(small_run.path)]) == 0
+    stored = report.read_bytes()
+    assert main(["verify", str(path), "--run", str(small_run.path)]) == 0
+    assert report.read_bytes() == stored  # the time of an answer is not taken again
     other = shutil.copytree(small_run.path, tmp_path / "other")
     record = json.loads((other / "run.json").read_text())
     (other / "run.json").write_text(json.dumps(record | {"experiment": "fashion_cnn"}))
