@@ -251,7 +251,8 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.started = self.said = time.perf_counter()
         self.done = 0
-        what = f"{self.epochs} epochs of {self.steps:,} batches, a line after each"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        what = f"{epochs} of {self.steps:,} batches, a line after each"
         print(f"{self.label}  training: {what}", file=sys.stderr, flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
