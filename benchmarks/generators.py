@@ -192,7 +192,7 @@ def stepwise(encoder, step, ids: np.ndarray, max_length: int) -> tuple[np.ndarra
         values |= {n.removeprefix("new_"): v for n, v in zip(new, states, strict=True)}
         token = logits.argmax(1)
         tokens.append(token)
-        looks.append(look)
+        looks.append(look.reshape(len(ids), -1))
         ended |= token == EOS
         if ended.all():
             break

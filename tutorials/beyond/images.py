@@ -23,9 +23,10 @@ saved under ``runs/tutorials/images``.
 # ``options`` holds what was given on the command line: where the data come from, how many *epochs*
 # (passes over the training images) to train, and where the runs are kept.
 
-from hw2_keras import tutorial  # before Keras, which it starts
+from hw2_keras import tutorial
 
-# isort: split
+options = tutorial.arguments(epochs=4)  # before Keras, which it starts
+
 import keras
 import numpy as np
 from keras import layers
@@ -41,7 +42,6 @@ from hw2_keras.training.augmentation import augment
 from hw2_keras.training.classification import smoothed_cross_entropy
 from hw2_keras.training.optimizers import OneCycle
 
-options = tutorial.arguments(epochs=4)
 data = hw2.load_data("kmnist", source=options.source)
 print(f"{data.source} data: {len(data.train.label):,} training images")
 
