@@ -23,7 +23,6 @@ from export.runtime import (
     load,
     printable,
 )
-from hw2_keras.cli import Parser
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,6 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     print(printable(f"hw2-export: {message}"), file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the whole usage.
+
+    ``hw2_keras`` has one too, but is not imported for ``run``.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # said by the command that they were given to
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, printable(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
