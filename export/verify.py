@@ -150,7 +150,10 @@ class Parity:
 
     def _examples(self) -> str:
         if self.metric is None:
-            return f"{self.source} examples"
+            repeated = (
+                ", repeated to fill a batch," if self.examples < max(self.batch_sizes) else ""
+            )
+            return f"{self.source} examples{repeated}"
         if self.metric == "test_accuracy" and self.examples == COMPARED:
             return "test examples (a multiple of 7 and of 64; the accuracy is on all)"
         return "test examples"
