@@ -68,9 +68,14 @@ def means_of_products(model: onnx.ModelProto, invariant: Collection[str]) -> Non
         context = context_in(node, lone) if node.op_type == "Gemm" else None
         if context is not None and {*node.input[1:]} <= constants.keys():
             state, mean = context
-            kernel, width = constants[node.input[1]], shapes.get(mean.output[0], [None])[-1]
-            fits = shapes.get(state, [])[1:] == [len(kernel) - width] if width else False
-            if fits and mean.input[1] in steady and is_softmax(makers.get(mean.input[0]), shapes):
+            kernel, width = constants[node.input[1]], shapes.get(mean.output[0], [0])[-1]
+            fits = isinstance(width, int) and shapes.get(state, [])[1:] == [len(kernel) - width]
+            if (
+                width
+                and fits
+                and mean.input[1] in steady
+                and is_softmax(makers.get(mean.input[0]), shapes)
+            ):
                 parts = {"of_state": kernel[:-width], "of_values": kernel[-width:]}
                 parts["rows"] = np.array([-1, kernel.shape[1]])
                 named = {part: f"{node.input[1]}_{part}" for part in parts}
@@ -131,11 +136,10 @@ def gates_together(graph: onnx.GraphProto) -> None:
         if len(gates) > 2 and others and weights and len(node.input) == 1:
             order = [*gates, *others]
             for weight in weights:
-                value = numpy_helper.to_array(weight)
-                parts = np.split(value, len(order), axis=-1)
+                parts = np.split(numpy_helper.to_array(weight), len(order), axis=-1)
                 moved = np.concatenate([parts[place] for place in order], axis=-1)
                 weight.CopyFrom(numpy_helper.from_array(moved, weight.name))
-            name, width = node.input[0], parts[0].shape[-1]
+            name, width = node.input[0], weights[0].dims[-1] // len(order)
             sizes = np.array([len(gates) * width, *[width] * len(others)])
             graph.initializer.append(numpy_helper.from_array(sizes, f"{name}/sizes"))
             rest = [node.output[place] for place in others]

@@ -1309,7 +1309,7 @@ Stored = dict[str, list[float]]  # the numbers of names that stand for a short l
 _NOTHING = Bound(0, 1, 0)
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
-# Operators that give no rank and no axis larger than those of their inputs; that give no rank.
+# Operators that give no larger rank and axis than their inputs have; below, no larger rank.
 _BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Neg", "Abs", "Sign", "Floor", "Ceil"}
 _BROADCASTING |= {"Round", "Clip", "Not", "And", "Or", "Where", "Equal", "Less", "LessOrEqual"}
 _BROADCASTING |= {"Greater", "GreaterOrEqual"}
